@@ -1,0 +1,252 @@
+//! The messages of the way, named by the stage that a batch has passed:
+//! [`PolledBatch`], [`DecodedBatch`], [`LoadedBatch`], [`WorkChunk`], [`WorkedChunk`],
+//! [`WorkedBatch`]; and the two that go back up to the partition: [`BatchSaved`], [`BatchGivenUp`].
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+use actix::{Message, Recipient};
+
+use crate::arena::RecordArena;
+use crate::conservation::Settled;
+use crate::decoded::Decoded;
+use crate::error::Reject;
+use crate::fence::Fence;
+use crate::pipeline::{KeysOf, Pipeline};
+use crate::record::NextOffset;
+use crate::rows::RowBuffer;
+use crate::ticket::Ticket;
+
+/// A batch's records together with their ticket: while anybody holds the records, the ticket is
+/// out, whatever became of the batch.
+#[derive(Debug)]
+pub struct Parcel {
+    /// The records.
+    pub arena: RecordArena,
+    _ticket: Ticket,
+}
+
+impl Parcel {
+    /// Ties `arena` to the ticket it was read under.
+    pub fn new(arena: RecordArena, ticket: Ticket) -> Self {
+        Self { arena, _ticket: ticket }
+    }
+}
+
+/// Records of one partition as the consumer thread read them; none of them for a position that
+/// only passes offsets without records.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct PolledBatch {
+    /// The records and their ticket.
+    pub parcel: Arc<Parcel>,
+    /// The place to read on from; the batch covers everything before it.
+    pub to: NextOffset,
+}
+
+/// What a batch is on its whole way: the offsets it covers, under which assignment and attempt.
+/// Dropped unsettled (a stage died, a mailbox was closed), it tells its partition so.
+#[derive(Debug)]
+pub struct Batch {
+    /// The assignment it belongs to.
+    pub fence: Arc<Fence>,
+    /// The end of the batch before it.
+    pub from: NextOffset,
+    /// Its own end; every offset in `[from, to)` is settled with it.
+    pub to: NextOffset,
+    /// The attempt it was sent under.
+    pub attempt: u32,
+    /// Its records.
+    pub parcel: Arc<Parcel>,
+    home: Recipient<BatchGivenUp>,
+    settled: AtomicBool,
+    begun: AtomicBool,
+}
+
+impl Batch {
+    /// A batch `[from, to)` under the fence's current attempt; `home` hears of it if it is given up.
+    pub fn new(
+        fence: Arc<Fence>,
+        range: (NextOffset, NextOffset),
+        attempt: u32,
+        parcel: Arc<Parcel>,
+        home: Recipient<BatchGivenUp>,
+    ) -> Self {
+        let (settled, begun) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { fence, from: range.0, to: range.1, attempt, parcel, home, settled, begun }
+    }
+
+    /// Whether the assignment stands and no later attempt was begun.
+    pub fn is_current(&self) -> bool {
+        self.fence.stands() && self.fence.position().is_some_and(|p| p.attempt == self.attempt)
+    }
+
+    /// Notes that a transaction with this batch may have begun: from here on, losing the batch
+    /// leaves its outcome unknown.
+    pub fn begin(&self) {
+        self.begun.store(true, SeqCst);
+    }
+
+    /// Notes that a transaction with this batch was rolled back for certain.
+    pub fn rolled_back(&self) {
+        self.begun.store(false, SeqCst);
+    }
+
+    /// Marks the batch as settled: dropping it is no news any more.
+    pub fn settle(&self) {
+        self.settled.store(true, SeqCst);
+    }
+
+    /// Gives the batch up for `cause` and tells its partition.
+    pub fn give_up(&self, cause: GivenUp) {
+        if !self.settled.swap(true, SeqCst) {
+            let notice = BatchGivenUp { from: self.from, attempt: self.attempt, cause };
+            // A closed mailbox is a partition that ended: its fence refuses the batch anyway.
+            let _ = self.home.try_send(notice);
+        }
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        let outcome_unknown = self.begun.load(SeqCst);
+        self.give_up(GivenUp::Lost { outcome_unknown });
+    }
+}
+
+/// A batch whose records were read as events, and whose keys are known.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct DecodedBatch<P: Pipeline> {
+    /// What it is.
+    pub batch: Arc<Batch>,
+    /// Its events.
+    pub events: Decoded<P>,
+    /// What to look up for it.
+    pub keys: KeysOf<P>,
+}
+
+/// A batch together with what the database knows about its records.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct LoadedBatch<P: Pipeline> {
+    /// What it is.
+    pub batch: Arc<Batch>,
+    /// Its events.
+    pub events: Decoded<P>,
+    /// What was looked up, shared with the batches that were looked up in the same query.
+    pub context: Arc<P::Context>,
+}
+
+/// The part of a batch that one worker works.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct WorkChunk<P: Pipeline> {
+    /// The batch.
+    pub loaded: Arc<LoadedBatch<P>>,
+    /// The records of this part, by index.
+    pub records: ChunkRecords,
+    /// The part's number, from 0.
+    pub piece: u32,
+    /// The number of parts of the batch.
+    pub pieces: u32,
+}
+
+/// Which records of a batch belong to a part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChunkRecords {
+    /// A run of them.
+    Range(std::ops::Range<u32>),
+    /// Those of some lanes, in offset order.
+    Listed(Vec<u32>),
+}
+
+/// A part of a batch as its worker leaves it: rows encoded, the rest counted.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct WorkedChunk {
+    /// The batch.
+    pub batch: Arc<Batch>,
+    /// The part's number, from 0.
+    pub piece: u32,
+    /// The number of parts of the batch.
+    pub pieces: u32,
+    /// The rows to save.
+    pub rows: RowBuffer,
+    /// Records with rows in `rows`.
+    pub to_save: u32,
+    /// Records with nothing to do.
+    pub skipped: u32,
+    /// Records that the context knew to be repeats.
+    pub duplicate: u32,
+    /// Records to park.
+    pub rejections: Vec<Rejection>,
+}
+
+/// A rejected record of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// Its index in the batch.
+    pub record: u32,
+    /// Why.
+    pub reject: Reject,
+    /// Its lane key, where the pipeline is ordered by key.
+    pub lane_key: Option<Vec<u8>>,
+}
+
+/// A batch whose parts are all back: ready to be saved.
+pub struct WorkedBatch {
+    /// The batch.
+    pub batch: Arc<Batch>,
+    /// Its parts by number, complete.
+    pub chunks: Vec<WorkedChunk>,
+}
+
+/// To the partition: everything before `to` is committed.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct BatchSaved {
+    /// The end of the batch.
+    pub to: NextOffset,
+    /// The attempt that it was saved under.
+    pub attempt: u32,
+    /// How its records were settled.
+    pub settled: Settled,
+}
+
+/// To the partition: the batch from `from` was not saved, as far as its sender knows.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct BatchGivenUp {
+    /// The start of the batch.
+    pub from: NextOffset,
+    /// The attempt that it was sent under.
+    pub attempt: u32,
+    /// Why.
+    pub cause: GivenUp,
+}
+
+/// Why a batch comes back unsettled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GivenUp {
+    /// It was dropped on its way; perhaps while a transaction with it was under way.
+    Lost {
+        /// Whether its transaction may have committed.
+        outcome_unknown: bool,
+    },
+    /// The answer to its COMMIT never came.
+    Unknown {
+        /// How its records are settled if it did commit.
+        settled: Settled,
+    },
+    /// The database has another epoch or offset for the partition.
+    Fenced {
+        /// The owner that stands there, `None` after an operator moved the offset.
+        owner: Option<String>,
+    },
+    /// It cannot be saved and trying again cannot help.
+    Stopped {
+        /// What is wrong and what to do.
+        reason: String,
+    },
+}

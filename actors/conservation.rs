@@ -1,0 +1,93 @@
+//! The conservation of records: read = saved + skipped + duplicate + parked + given up + in flight,
+//! for each partition, at any time.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// How the records of one batch were settled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// Records whose rows were saved.
+    pub saved: u64,
+    /// Records with nothing to save.
+    pub skipped: u64,
+    /// Records that a saved one has made a repeat.
+    pub duplicate: u64,
+    /// Records put aside in the same transaction.
+    pub parked: u64,
+}
+
+impl Settled {
+    /// All settled records together.
+    pub fn total(&self) -> u64 {
+        self.saved + self.skipped + self.duplicate + self.parked
+    }
+
+    /// Adds `other` to each number.
+    pub fn add(&mut self, other: Self) {
+        self.saved += other.saved;
+        self.skipped += other.skipped;
+        self.duplicate += other.duplicate;
+        self.parked += other.parked;
+    }
+}
+
+/// The running counters of one assignment of one partition.
+#[derive(Debug, Default)]
+pub struct PartitionCounts {
+    read: AtomicU64,
+    saved: AtomicU64,
+    skipped: AtomicU64,
+    duplicate: AtomicU64,
+    parked: AtomicU64,
+    given_up: AtomicU64,
+}
+
+/// The counters at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Conservation {
+    /// Records that came through the door.
+    pub read: u64,
+    /// What was settled, and how.
+    pub settled: Settled,
+    /// Records that left the house unsettled, to be read again by whoever owns the partition next.
+    pub given_up: u64,
+}
+
+impl Conservation {
+    /// Records in the house.
+    pub fn in_flight(&self) -> u64 {
+        self.read.saturating_sub(self.settled.total() + self.given_up)
+    }
+}
+
+impl PartitionCounts {
+    /// Counts records that came through the door.
+    pub fn add_read(&self, records: u64) {
+        self.read.fetch_add(records, Relaxed);
+    }
+
+    /// Counts a settled batch.
+    pub fn add_settled(&self, settled: Settled) {
+        self.saved.fetch_add(settled.saved, Relaxed);
+        self.skipped.fetch_add(settled.skipped, Relaxed);
+        self.duplicate.fetch_add(settled.duplicate, Relaxed);
+        self.parked.fetch_add(settled.parked, Relaxed);
+    }
+
+    /// Counts records that are let go unsettled.
+    pub fn add_given_up(&self, records: u64) {
+        self.given_up.fetch_add(records, Relaxed);
+    }
+
+    /// The counters now. `read` is taken last, so that it is never behind the others.
+    pub fn snapshot(&self) -> Conservation {
+        let settled = Settled {
+            saved: self.saved.load(Relaxed),
+            skipped: self.skipped.load(Relaxed),
+            duplicate: self.duplicate.load(Relaxed),
+            parked: self.parked.load(Relaxed),
+        };
+        let given_up = self.given_up.load(Relaxed);
+        Conservation { read: self.read.load(Relaxed), settled, given_up }
+    }
+}

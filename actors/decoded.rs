@@ -1,0 +1,54 @@
+//! The events of a batch, kept together with the arena that they borrow from.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use ouroboros::self_referencing;
+
+use crate::batch::Parcel;
+use crate::error::Reject;
+use crate::pipeline::Pipeline;
+
+/// The events of one batch, in offset order, and the records they were read from.
+#[self_referencing]
+pub struct Decoded<P: Pipeline> {
+    pipeline: PhantomData<fn() -> P>,
+    parcel: Arc<Parcel>,
+    #[borrows(parcel)]
+    #[not_covariant]
+    entries: Vec<Entry<P::Event<'this>>>,
+}
+
+/// What one record gave.
+#[derive(Debug)]
+pub enum Entry<E> {
+    /// An event, and the hash of its lane key (0 where the pipeline is not ordered by key).
+    Event {
+        /// What the record says.
+        event: E,
+        /// The hash of its lane key.
+        lane: u64,
+    },
+    /// Nothing to do.
+    Skip(&'static str),
+    /// It could not be read.
+    Reject(Box<Reject>),
+}
+
+impl<P: Pipeline> Decoded<P> {
+    /// Reads every record of `parcel` by `read`.
+    pub(crate) fn read(
+        parcel: Arc<Parcel>,
+        read: impl for<'a> FnOnce(&'a Parcel) -> Vec<Entry<P::Event<'a>>>,
+    ) -> Self {
+        Self::new(PhantomData, parcel, |parcel| read(parcel))
+    }
+
+    /// Shows the parcel and the entries to `look`.
+    pub(crate) fn view<R>(
+        &self,
+        look: impl for<'a, 'this> FnOnce(&'a Parcel, &'a [Entry<P::Event<'this>>]) -> R,
+    ) -> R {
+        self.with(|all| look(all.parcel, all.entries))
+    }
+}

@@ -1,0 +1,102 @@
+//! The fence of one assignment of one partition: a value shared by everybody who touches the
+//! partition's batches. It outlives the actors, so that whoever comes late sees at the last door
+//! that the partition was let go, given up or taken by another owner.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+
+use crate::conservation::PartitionCounts;
+use crate::record::{NextOffset, PartitionId};
+
+/// Where a partition stands in the database, as this owner knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The owner's number: each acquire adds one, a smaller one writes nothing.
+    pub epoch: i64,
+    /// The stored offset: the `from` of the only batch that may be saved next.
+    pub expected: NextOffset,
+    /// How often the batches in hand were begun anew; what an older attempt sends is thrown away.
+    pub attempt: u32,
+}
+
+/// One assignment of one partition to this process.
+#[derive(Debug)]
+pub struct Fence {
+    partition: PartitionId,
+    incarnation: u64,
+    standing: AtomicBool,
+    position: Mutex<Option<Position>>,
+    counts: PartitionCounts,
+}
+
+impl Fence {
+    /// A fence for a partition that was just assigned; it has no position until it is acquired.
+    pub fn new(partition: PartitionId) -> Self {
+        static NEXT_INCARNATION: AtomicU64 = AtomicU64::new(1);
+        Self {
+            partition,
+            incarnation: NEXT_INCARNATION.fetch_add(1, SeqCst),
+            standing: AtomicBool::new(true),
+            position: Mutex::new(None),
+            counts: PartitionCounts::default(),
+        }
+    }
+
+    /// The partition that is fenced.
+    pub fn partition(&self) -> &PartitionId {
+        &self.partition
+    }
+
+    /// The assignment's number, unique in this process.
+    pub fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+
+    /// What became of the partition's records under this assignment.
+    pub fn counts(&self) -> &PartitionCounts {
+        &self.counts
+    }
+
+    /// Whether the assignment still stands.
+    pub fn stands(&self) -> bool {
+        self.standing.load(SeqCst)
+    }
+
+    /// Ends the assignment: nothing of it may begin a transaction from here on.
+    pub fn fall(&self) {
+        self.standing.store(false, SeqCst);
+    }
+
+    /// The position, `None` before the first acquire.
+    pub fn position(&self) -> Option<Position> {
+        *self.lock()
+    }
+
+    /// Takes over what an acquire or a reacquire read, and begins a new attempt: pieces of earlier
+    /// ones are refused from here on.
+    pub fn hold(&self, epoch: i64, expected: NextOffset) -> Position {
+        let mut position = self.lock();
+        let attempt = position.map_or(0, |held| held.attempt + 1);
+        *position.insert(Position { epoch, expected, attempt })
+    }
+
+    /// Begins a new attempt at the batches in hand, at the same position.
+    pub fn begin_attempt(&self) -> Option<Position> {
+        let mut position = self.lock();
+        if let Some(held) = position.as_mut() {
+            held.attempt += 1;
+        }
+        *position
+    }
+
+    /// Moves the expected offset after a confirmed COMMIT, if the attempt is still the same.
+    pub fn advance(&self, attempt: u32, to: NextOffset) {
+        if let Some(held) = self.lock().as_mut().filter(|held| held.attempt == attempt) {
+            held.expected = to;
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Position>> {
+        self.position.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,33 @@
+//! How a record's value is written. The format is chosen in the configuration, so that a pipeline
+//! does not change with it: it only names the serde type that a value says.
+
+use serde::Deserialize;
+
+use crate::record::Unparsed;
+
+/// The formats that this build reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// One JSON object in UTF-8. Unknown fields are ignored, a repeated known key is an error.
+    #[default]
+    Json,
+}
+
+impl Format {
+    /// Reads `value` as `E`.
+    ///
+    /// # Errors
+    /// [`Unparsed::Reject`] with what is wrong and where.
+    pub(crate) fn decode<'a, E: Deserialize<'a>>(self, value: &'a [u8]) -> Result<E, Unparsed> {
+        match self {
+            // One check of the whole value, then `from_str`, is faster than `from_slice`, which
+            // checks each string.
+            Self::Json => std::str::from_utf8(value)
+                .map_err(|e| Unparsed::Reject(format!("not UTF-8: {e}")))
+                .and_then(|text| {
+                    serde_json::from_str(text).map_err(|e| Unparsed::Reject(e.to_string()))
+                }),
+        }
+    }
+}

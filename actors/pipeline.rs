@@ -1,0 +1,155 @@
+//! The user's only door. A [`Pipeline`] says what a record means, what to look up for it, what to
+//! do with it and which rows to save. It never sees an actor, an offset, a ticket or a retry.
+
+use std::fmt;
+
+use serde::Deserialize;
+
+use crate::error::{EncodeError, Reject};
+use crate::record::{Record, Unparsed};
+use crate::rows::{Row, RowBuffer, RowSet, table_index};
+
+/// One topic's way into the database.
+pub trait Pipeline: Send + Sync + Sized + 'static {
+    /// The name in the configuration: `[pipelines.NAME]`.
+    const NAME: &'static str;
+
+    /// What a record says. It may borrow from the record (`Cow<'a, str>`), which saves copies.
+    type Event<'a>: Send + Sync;
+
+    /// What the database knows about the records of a batch, looked up in bulk.
+    type Context: Context;
+
+    /// The tables that rows are saved to, in the order in which they are written.
+    type Rows: RowSet;
+
+    /// Reads one record. Usually `record.decode()`.
+    ///
+    /// # Errors
+    /// [`Unparsed`] if there is nothing to do for it, or if it cannot be read.
+    fn parse<'a>(&self, record: &Record<'a>) -> Result<Self::Event<'a>, Unparsed>;
+
+    /// Appends the lane key, for `order = "by_key"`: records of one lane are worked one after the
+    /// other, in offset order. The record's own key unless a pipeline says otherwise.
+    fn lane_key(&self, _event: &Self::Event<'_>, record: &Record<'_>, lane: &mut Vec<u8>) {
+        lane.extend_from_slice(record.key.unwrap_or_default());
+    }
+
+    /// Says what to look up for this event.
+    fn keys(&self, event: &Self::Event<'_>, wanted: &mut KeysOf<Self>);
+
+    /// Decides what becomes of one event. The same event and context give the same outcome,
+    /// however often they are worked.
+    ///
+    /// # Errors
+    /// [`Reject`] parks this record alone.
+    fn work(
+        &self,
+        event: &Self::Event<'_>,
+        known: &Self::Context,
+        out: &mut Out<'_, Self::Rows>,
+    ) -> Result<Outcome, Reject>;
+}
+
+/// The keys that a pipeline's context is looked up by.
+pub type KeysOf<P> = <<P as Pipeline>::Context as Context>::Keys;
+
+/// What the database knows about a batch. Made by the service's lookup macro; `()` for pipelines
+/// that look nothing up.
+pub trait Context: Send + Sync + 'static {
+    /// The keys to look up, gathered from a batch.
+    type Keys: Keys;
+}
+
+/// Keys of one or several batches, distinct.
+pub trait Keys: Default + Send + Sync + 'static {
+    /// Takes in the keys of another batch, for one query for both.
+    fn unite(&mut self, other: &Self);
+
+    /// Whether there is nothing to look up.
+    fn is_empty(&self) -> bool;
+}
+
+impl Context for () {
+    type Keys = ();
+}
+
+impl Keys for () {
+    fn unite(&mut self, _other: &Self) {}
+
+    fn is_empty(&self) -> bool {
+        true
+    }
+}
+
+/// What `work` decided about a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its rows are to be saved; see [`Out::save`].
+    Save,
+    /// There is nothing to do, with a reason in a word or two.
+    Skip(&'static str),
+    /// A saved record has made it a repeat.
+    Duplicate,
+}
+
+/// The order in which a pipeline's records are worked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// In any order.
+    Unordered,
+    /// One after the other within a lane key.
+    #[default]
+    ByKey,
+    /// One after the other within a partition.
+    ByPartition,
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unordered => "unordered",
+            Self::ByKey => "by_key",
+            Self::ByPartition => "by_partition",
+        })
+    }
+}
+
+/// Where `work` puts the rows of one record. They are saved together or not at all.
+#[derive(Debug)]
+pub struct Out<'a, S> {
+    rows: &'a mut RowBuffer,
+    record: u32,
+    failed: Option<EncodeError>,
+    set: std::marker::PhantomData<S>,
+}
+
+impl<'a, S: RowSet> Out<'a, S> {
+    pub(crate) fn new(rows: &'a mut RowBuffer, record: u32) -> Self {
+        Self { rows, record, failed: None, set: std::marker::PhantomData }
+    }
+
+    /// Saves a row, and says so: `Ok(out.save(&row))`. Call it once for each row of the record.
+    pub fn save<R: Row>(&mut self, row: &R) -> Outcome {
+        let index = const { table_index::<S, R>() };
+        if let Err(error) = self.rows.push(index, self.record, row) {
+            self.failed.get_or_insert(error);
+        }
+        Outcome::Save
+    }
+
+    /// Closes the record: its rows stay only if it is to be saved and all of them could be encoded.
+    pub(crate) fn close(self, outcome: Result<Outcome, Reject>) -> Result<Outcome, Reject> {
+        let outcome = match (outcome, self.failed) {
+            (Ok(Outcome::Save), Some(error)) => {
+                Err(Reject::new("value that a column cannot hold", error.to_string()))
+            }
+            (outcome, _) => outcome,
+        };
+        if outcome != Ok(Outcome::Save) {
+            self.rows.take_back(self.record);
+        }
+        outcome
+    }
+}

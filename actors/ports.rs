@@ -1,0 +1,154 @@
+//! What the house needs from outside: a [`Store`] for offsets and rows, [`Lookups`] for context,
+//! a [`Source`] that records come from, and the [`CommitBoard`] that lag tools are served from.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::future::BoxFuture;
+use hashbrown::HashMap;
+
+use crate::batch::WorkedBatch;
+use crate::conservation::Settled;
+use crate::error::{SaveError, StoreError};
+use crate::fence::Fence;
+use crate::pipeline::{KeysOf, Pipeline};
+use crate::record::{NextOffset, PartitionId};
+
+/// One of the store's saving sessions: a connection of its own with at most one transaction.
+/// Each PersisterActor has one; partitions are pinned to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SessionId(pub usize);
+
+/// Where offsets and rows live, and where they change together or not at all.
+///
+/// Every transaction of an implementation locks in one order: first the offset rows by group,
+/// topic and partition, then the tables in declared order, each as one stream sorted by key.
+pub trait Store: Send + Sync + 'static {
+    /// Takes partitions over: adds one to each epoch and reads the stored offset. What an older
+    /// owner has under way ends first; what it begins later is refused. A partition without a row
+    /// gets one, with a concrete start. One answer for each fence, in their order.
+    ///
+    /// Checks under the row's lock that each fence still stands.
+    fn acquire<'a>(
+        &'a self,
+        fences: &'a [Arc<Fence>],
+    ) -> BoxFuture<'a, Result<Vec<Acquired>, StoreError>>;
+
+    /// Takes one partition over from ourselves by compare-and-set on the epoch: waits for a
+    /// transaction whose outcome is unknown, and cannot steal from a newer owner.
+    fn reacquire<'a>(&'a self, fence: &'a Fence) -> BoxFuture<'a, Result<Acquired, StoreError>>;
+
+    /// Saves a group in one transaction: fence, rows, parked records, offsets. Batches of one
+    /// partition follow each other in the group and their ranges chain. One answer for each batch,
+    /// in their order; a batch that is fenced or stale is left out and does not spoil the others.
+    fn save<'a>(
+        &'a self,
+        session: SessionId,
+        group: &'a [WorkedBatch],
+    ) -> BoxFuture<'a, Result<Vec<BatchReport>, SaveError>>;
+
+    /// Ends the session's transaction by closing its connection, from any thread.
+    fn abort(&self, session: SessionId);
+}
+
+/// The answer to an acquire or a reacquire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Acquired {
+    /// The partition is ours.
+    Held {
+        /// The new epoch.
+        epoch: i64,
+        /// The first offset not yet settled.
+        next_offset: NextOffset,
+    },
+    /// The assignment ended meanwhile; nothing was changed.
+    Fallen,
+    /// Another owner has it (reacquire only).
+    Fenced {
+        /// Who; `None` after an operator moved the offset.
+        owner: Option<String>,
+    },
+    /// The partition must not be read, and what to do about it: the topic was made anew, say.
+    Refused {
+        /// What is wrong and what to do.
+        reason: String,
+    },
+}
+
+/// What became of one batch of a saved group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BatchReport {
+    /// It is committed.
+    Saved(Settled),
+    /// Its fence fell or a later attempt began before the transaction did: it was left out.
+    Stale,
+    /// The database has another epoch or offset: it was left out.
+    Fenced {
+        /// The owner that stands in the row; `None` after an operator moved the offset.
+        owner: Option<String>,
+    },
+}
+
+/// The bulk lookups of one pipeline.
+pub trait Lookups<P: Pipeline>: Send + Sync + 'static {
+    /// Looks up all keys in one go.
+    fn load<'a>(&'a self, keys: &'a KeysOf<P>) -> BoxFuture<'a, Result<P::Context, StoreError>>;
+}
+
+/// The thread that records come from, as the house talks to it. No call waits.
+pub trait Source: Send + Sync + 'static {
+    /// Read this assignment from `position` on; give it tickets once the seek is confirmed.
+    fn seek(&self, fence: &Arc<Fence>, position: NextOffset);
+
+    /// Read this assignment no more; its offset stays where it is.
+    fn stop(&self, fence: &Arc<Fence>, reason: StopReason);
+}
+
+/// Why a partition stopped while it was assigned to us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// Another owner took it, or an operator moved its offset.
+    Fenced {
+        /// Who; `None` for an operator.
+        owner: Option<String>,
+    },
+    /// It cannot go on, with what is wrong and what to do.
+    Failed {
+        /// What is wrong and what to do.
+        reason: String,
+    },
+}
+
+impl std::fmt::Display for StopReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Fenced { owner: Some(owner) } => write!(f, "fenced: {owner} owns it now"),
+            Self::Fenced { owner: None } => write!(f, "fenced: its offset was moved"),
+            Self::Failed { reason } => f.write_str(reason),
+        }
+    }
+}
+
+/// The last saved position of each partition, a last-value board: the persisters write, the
+/// consumer thread takes and commits to Kafka, for lag tools only.
+#[derive(Clone, Debug, Default)]
+pub struct CommitBoard {
+    news: Arc<Mutex<HashMap<PartitionId, NextOffset>>>,
+}
+
+impl CommitBoard {
+    /// Leaves a saved position.
+    pub fn leave(&self, partition: &PartitionId, saved: NextOffset) {
+        let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        match news.get_mut(partition) {
+            Some(place) => *place = saved,
+            None => {
+                news.insert(partition.clone(), saved);
+            }
+        }
+    }
+
+    /// Takes all positions that are new since the last call.
+    pub fn take(&self) -> Vec<(PartitionId, NextOffset)> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner).drain().collect()
+    }
+}

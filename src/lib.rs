@@ -1,0 +1,1 @@
+//! Longshore: moves Kafka records into PostgreSQL in batches.
