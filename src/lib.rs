@@ -1,1 +1,3 @@
 //! Longshore: moves Kafka records into PostgreSQL in batches.
+
+pub mod positions;
