@@ -58,19 +58,28 @@ pub struct Batch {
     pub attempt: u32,
     /// Its records.
     pub parcel: Arc<Parcel>,
-    home: Recipient<BatchGivenUp>,
+    home: Home,
     settled: AtomicBool,
     begun: AtomicBool,
 }
 
+/// The way back up to a batch's partition.
+#[derive(Clone, Debug)]
+pub struct Home {
+    /// Hears that the batch is committed.
+    pub saved: Recipient<BatchSaved>,
+    /// Hears that it is not.
+    pub given_up: Recipient<BatchGivenUp>,
+}
+
 impl Batch {
-    /// A batch `[from, to)` under the fence's current attempt; `home` hears of it if it is given up.
+    /// A batch `[from, to)` of the fence's attempt `attempt`; `home` hears what becomes of it.
     pub fn new(
         fence: Arc<Fence>,
         range: (NextOffset, NextOffset),
         attempt: u32,
         parcel: Arc<Parcel>,
-        home: Recipient<BatchGivenUp>,
+        home: Home,
     ) -> Self {
         let (settled, begun) = (AtomicBool::new(false), AtomicBool::new(false));
         Self { fence, from: range.0, to: range.1, attempt, parcel, home, settled, begun }
@@ -92,17 +101,22 @@ impl Batch {
         self.begun.store(false, SeqCst);
     }
 
-    /// Marks the batch as settled: dropping it is no news any more.
-    pub fn settle(&self) {
-        self.settled.store(true, SeqCst);
+    /// Settles the batch after a confirmed COMMIT: moves the fence and tells the partition.
+    pub fn settle(&self, settled: Settled) {
+        if !self.settled.swap(true, SeqCst) {
+            self.fence.advance(self.attempt, self.to);
+            let notice = BatchSaved { to: self.to, attempt: self.attempt, settled };
+            // A closed mailbox is a partition that ended meanwhile; the database has the truth.
+            let _ = self.home.saved.try_send(notice);
+        }
     }
 
     /// Gives the batch up for `cause` and tells its partition.
     pub fn give_up(&self, cause: GivenUp) {
         if !self.settled.swap(true, SeqCst) {
-            let notice = BatchGivenUp { from: self.from, attempt: self.attempt, cause };
+            let notice = BatchGivenUp { to: self.to, attempt: self.attempt, cause };
             // A closed mailbox is a partition that ended: its fence refuses the batch anyway.
-            let _ = self.home.try_send(notice);
+            let _ = self.home.given_up.try_send(notice);
         }
     }
 }
@@ -183,6 +197,23 @@ pub struct WorkedChunk {
     pub rejections: Vec<Rejection>,
 }
 
+impl WorkedChunk {
+    /// Part `piece.0` of `piece.1` of a batch, with nothing counted yet.
+    pub fn new(batch: Arc<Batch>, piece: (u32, u32), rows: RowBuffer) -> Self {
+        let (to_save, skipped, duplicate, rejections) = (0, 0, 0, Vec::new());
+        Self {
+            batch,
+            piece: piece.0,
+            pieces: piece.1,
+            rows,
+            to_save,
+            skipped,
+            duplicate,
+            rejections,
+        }
+    }
+}
+
 /// A rejected record of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
@@ -198,8 +229,15 @@ pub struct Rejection {
 pub struct WorkedBatch {
     /// The batch.
     pub batch: Arc<Batch>,
-    /// Its parts by number, complete.
+    /// Its parts, in the order in which they came back.
     pub chunks: Vec<WorkedChunk>,
+}
+
+impl WorkedBatch {
+    /// Whether all parts are there.
+    pub fn is_complete(&self) -> bool {
+        self.chunks.first().is_some_and(|chunk| self.chunks.len() == chunk.pieces as usize)
+    }
 }
 
 /// To the partition: everything before `to` is committed.
@@ -214,12 +252,12 @@ pub struct BatchSaved {
     pub settled: Settled,
 }
 
-/// To the partition: the batch from `from` was not saved, as far as its sender knows.
+/// To the partition: the batch that ends at `to` was not saved, as far as its sender knows.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 pub struct BatchGivenUp {
-    /// The start of the batch.
-    pub from: NextOffset,
+    /// The end of the batch.
+    pub to: NextOffset,
     /// The attempt that it was sent under.
     pub attempt: u32,
     /// Why.

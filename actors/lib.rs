@@ -1,17 +1,42 @@
 //! The house: actors that move batches of records from a source into a store, in order, bounded by
-//! tickets, each batch saved together with its offset. No Kafka and no SQL in here.
-#![doc = ""]
+//! tickets, each batch saved together with its offset. No Kafka and no SQL in here: both are ports.
+//!
+//! ```text
+//!  source ─▶ PartitionActor ─▶ ContextLoader ─▶ WorkerPool ─▶ WorkerActor* ─▶ PersisterActor ─▶ store
+//!            one a partition    one query         parts by      user code        one transaction:
+//!            place, fence,      a group           lane          in parallel      fence + rows +
+//!            records in hand                                                     parked + offset
+//!                  ▲                                                                  │
+//!                  └────────────── BatchSaved / BatchGivenUp ◀────────────────────────┤
+//!  source ◀── CommitBoard (last value a partition, for lag tools only) ◀──────────────┘
+//! ```
+//!
+//! Read it as a record would: [`door`] (how it comes in, under a [`ticket`]), [`partition`],
+//! [`context`], [`workers`], [`worker`], [`persister`]; [`batch`] has the messages in that order,
+//! [`topology`] wires them. A user's code is behind [`pipeline`]; [`ports`] is what the house needs
+//! from outside; [`supervise`] says what happens when something dies.
 
 pub mod arena;
 pub mod batch;
 pub mod conservation;
+pub mod context;
 pub mod decoded;
 pub mod door;
 pub mod error;
 pub mod fence;
 pub mod format;
+pub mod partition;
+pub mod persister;
 pub mod pipeline;
 pub mod ports;
 pub mod record;
 pub mod rows;
+pub mod supervise;
 pub mod ticket;
+pub mod topology;
+pub mod worker;
+pub mod workers;
+
+mod acquirer;
+mod decode;
+mod wire;

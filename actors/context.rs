@@ -1,0 +1,160 @@
+//! ContextLoader: looks up what the database knows about the records of ready batches, several
+//! batches in one query. Takes decoded batches, gives loaded ones, a partition's batches in their
+//! order; retries an outage here and gives a batch up whose lookup can never succeed.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use actix::prelude::*;
+use hashbrown::HashSet;
+use tracing::warn;
+
+use crate::batch::{DecodedBatch, GivenUp, LoadedBatch};
+use crate::error::{Fate, StoreError};
+use crate::pipeline::{Keys, KeysOf, Pipeline};
+use crate::ports::Lookups;
+use crate::supervise::{Backoff, DownGuard};
+use crate::wire::forward;
+
+/// Queries at a time: as many as there are lookup connections, so that one batch's query runs while
+/// another's rows are read.
+pub const LOOKUPS_AT_A_TIME: usize = 2;
+
+/// Records whose keys are united in one query at most: beyond, a longer key list costs the server
+/// as much as a second query, and the first batch would wait for the last.
+const UNITED_RECORDS_MAX: usize = 40_000;
+
+/// See the module.
+pub struct ContextLoader<P: Pipeline> {
+    lookups: Arc<dyn Lookups<P>>,
+    /// Downstream; kept, never cloned to send.
+    workers: Recipient<LoadedBatch<P>>,
+    /// Batches that wait for a free query, in order of arrival.
+    ready: VecDeque<Box<DecodedBatch<P>>>,
+    /// Assignments with a batch in a query: their next batch waits, so that a partition's batches
+    /// leave in order.
+    looked_up: HashSet<u64>,
+    queries: usize,
+    mailbox_batches: usize,
+    _down: DownGuard,
+}
+
+impl<P: Pipeline> ContextLoader<P> {
+    pub(crate) fn new(
+        lookups: Arc<dyn Lookups<P>>,
+        workers: Recipient<LoadedBatch<P>>,
+        mailbox_batches: usize,
+        down: DownGuard,
+    ) -> Self {
+        Self {
+            lookups,
+            workers,
+            ready: VecDeque::new(),
+            looked_up: HashSet::new(),
+            queries: 0,
+            mailbox_batches,
+            _down: down,
+        }
+    }
+
+    /// Begins as many queries as there are connections and ready batches for.
+    fn begin(&mut self, ctx: &mut Context<Self>) {
+        while self.queries < LOOKUPS_AT_A_TIME {
+            let group = self.next_group();
+            if group.is_empty() {
+                return;
+            }
+            self.queries += 1;
+            self.looked_up.extend(group.iter().map(|batch| incarnation(batch)));
+            let loading = load(self.lookups.clone(), group);
+            ctx.spawn(loading.into_actor(self).map(|(group, answer), this, ctx| {
+                this.queries -= 1;
+                for batch in &group {
+                    this.looked_up.remove(&incarnation(batch));
+                }
+                this.hand_on(group, answer);
+                this.begin(ctx);
+            }));
+        }
+    }
+
+    /// Takes out the ready batches that may share the next query.
+    fn next_group(&mut self) -> Vec<Box<DecodedBatch<P>>> {
+        let (mut group, mut later, mut records) = (Vec::new(), VecDeque::new(), 0);
+        let mut passed_over = HashSet::new();
+        for batch in self.ready.drain(..).filter(|batch| batch.batch.is_current()) {
+            let id = incarnation(&batch);
+            let in_turn = !self.looked_up.contains(&id) && !passed_over.contains(&id);
+            if in_turn && (group.is_empty() || records < UNITED_RECORDS_MAX) {
+                records += batch.batch.parcel.arena.len();
+                group.push(batch);
+            } else {
+                passed_over.insert(id);
+                later.push_back(batch);
+            }
+        }
+        self.ready = later;
+        group
+    }
+
+    fn hand_on(&self, group: Vec<Box<DecodedBatch<P>>>, answer: Result<P::Context, StoreError>) {
+        match answer {
+            Ok(context) => {
+                let context = Arc::new(context);
+                for decoded in group {
+                    let DecodedBatch { batch, events, .. } = *decoded;
+                    let loaded = LoadedBatch { batch, events, context: context.clone() };
+                    forward("workers", &self.workers, loaded);
+                }
+            }
+            Err(error) => group.iter().for_each(|decoded| {
+                decoded.batch.give_up(GivenUp::Stopped { reason: error.to_string() });
+            }),
+        }
+    }
+}
+
+fn incarnation<P: Pipeline>(batch: &DecodedBatch<P>) -> u64 {
+    batch.batch.fence.incarnation()
+}
+
+/// Looks all keys of a group up, for as long as it takes and somebody wants the answer.
+async fn load<P: Pipeline>(
+    lookups: Arc<dyn Lookups<P>>,
+    group: Vec<Box<DecodedBatch<P>>>,
+) -> (Vec<Box<DecodedBatch<P>>>, Result<P::Context, StoreError>) {
+    let mut keys = KeysOf::<P>::default();
+    for batch in &group {
+        keys.unite(&batch.keys);
+    }
+    let mut backoff = Backoff::for_outage();
+    loop {
+        let answer = lookups.load(&keys).await;
+        let wanted = group.iter().any(|batch| batch.batch.is_current());
+        match answer {
+            Err(error) if error.fate() == Fate::Retry && wanted => {
+                warn!(pipeline = P::NAME, %error, "cannot look up yet");
+                backoff.wait().await;
+            }
+            answer => return (group, answer),
+        }
+    }
+}
+
+impl<P: Pipeline> Actor for ContextLoader<P> {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        // The budget's batches are all that can be on the way.
+        ctx.set_mailbox_capacity(self.mailbox_batches);
+    }
+}
+
+impl<P: Pipeline> Handler<DecodedBatch<P>> for ContextLoader<P> {
+    type Result = ();
+
+    fn handle(&mut self, batch: DecodedBatch<P>, ctx: &mut Context<Self>) {
+        self.ready.push_back(Box::new(batch));
+        self.begin(ctx);
+    }
+}

@@ -1,0 +1,73 @@
+//! Reads the records of a batch as events, and gathers what to look up and which lane each one
+//! belongs to. User code runs here, so a panic becomes the record's rejection.
+
+use std::hash::BuildHasher;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use hashbrown::DefaultHashBuilder;
+
+use crate::batch::Parcel;
+use crate::decoded::{Decoded, Entry};
+use crate::error::Reject;
+use crate::pipeline::{KeysOf, Order, Pipeline};
+use crate::record::{Record, Unparsed};
+
+/// Decodes batches of one partition. Keeps its scratch space from batch to batch.
+pub(crate) struct Decoder<P> {
+    pipeline: Arc<P>,
+    order: Order,
+    lane: Vec<u8>,
+    hasher: DefaultHashBuilder,
+}
+
+impl<P: Pipeline> Decoder<P> {
+    pub(crate) fn new(pipeline: Arc<P>, order: Order, hasher: DefaultHashBuilder) -> Self {
+        Self { pipeline, order, lane: Vec::new(), hasher }
+    }
+
+    /// Reads all records of `parcel`.
+    pub(crate) fn decode(&mut self, parcel: Arc<Parcel>) -> (Decoded<P>, KeysOf<P>) {
+        let mut keys = KeysOf::<P>::default();
+        let events = Decoded::read(parcel, |parcel| self.entries(parcel, &mut keys));
+        (events, keys)
+    }
+
+    fn entries<'a>(
+        &mut self,
+        parcel: &'a Parcel,
+        keys: &mut KeysOf<P>,
+    ) -> Vec<Entry<P::Event<'a>>> {
+        parcel.arena.iter().map(|record| self.entry(&record, keys)).collect()
+    }
+
+    fn entry<'a>(&mut self, record: &Record<'a>, keys: &mut KeysOf<P>) -> Entry<P::Event<'a>> {
+        let read = catch_unwind(AssertUnwindSafe(|| {
+            let event = self.pipeline.parse(record)?;
+            self.pipeline.keys(&event, keys);
+            self.lane.clear();
+            if self.order == Order::ByKey {
+                self.pipeline.lane_key(&event, record, &mut self.lane);
+            }
+            Ok(event)
+        }));
+        match read {
+            Ok(Ok(event)) => Entry::Event { event, lane: self.hasher.hash_one(&self.lane) },
+            Ok(Err(Unparsed::Skip(reason))) => Entry::Skip(reason),
+            Ok(Err(Unparsed::Reject(error))) => {
+                Entry::Reject(Box::new(Reject::new("cannot be read", error)))
+            }
+            Err(panic) => Entry::Reject(Box::new(rejected_by_panic("parse", &*panic))),
+        }
+    }
+}
+
+/// A panic in user code, as the rejection of the record that it met.
+pub(crate) fn rejected_by_panic(place: &'static str, panic: &(dyn std::any::Any + Send)) -> Reject {
+    let message = panic
+        .downcast_ref::<&str>()
+        .map(ToString::to_string)
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without a message".to_owned());
+    Reject::new("panic", format!("{place} panicked: {message}"))
+}

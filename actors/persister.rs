@@ -1,0 +1,219 @@
+//! PersisterActor: owns one saving session, and with it the partitions pinned to it. Takes worked
+//! chunks, rejoins them to batches, and saves all batches whose turn has come in one transaction;
+//! retries an outage here, tells each partition what became of its batch.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use hashbrown::HashMap;
+use tracing::warn;
+
+use crate::batch::{Batch, GivenUp, WorkedBatch, WorkedChunk};
+use crate::error::SaveError;
+use crate::ports::{BatchReport, CommitBoard, SessionId, Store};
+use crate::record::NextOffset;
+use crate::supervise::{Backoff, DownGuard};
+use crate::wire::forward;
+
+/// Records of one transaction at most, so that its locks are not held for long: about a quarter of
+/// a second of a server's time. A single batch may be larger.
+const TRANSACTION_RECORDS_MAX: usize = 50_000;
+
+/// How often batches of ended assignments are looked for, which no message would bring up again.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The persisters of a house; each partition is pinned to one, so that no two transactions of a
+/// house ever wait for the same offset row.
+#[derive(Clone)]
+pub(crate) struct Persisters(Vec<Recipient<WorkedChunk>>);
+
+impl Persisters {
+    pub(crate) fn new(recipients: Vec<Recipient<WorkedChunk>>) -> Self {
+        Self(recipients)
+    }
+
+    /// Sends a worked chunk to the persister of its partition.
+    pub(crate) fn forward(&self, worked: WorkedChunk) {
+        let partition = worked.batch.fence.partition();
+        let topic: usize = partition.topic.bytes().map(usize::from).sum();
+        let pinned = (topic + partition.index.unsigned_abs() as usize) % self.0.len();
+        forward("persister", &self.0[pinned], worked);
+    }
+}
+
+/// See the module.
+pub struct PersisterActor {
+    session: SessionId,
+    store: Arc<dyn Store>,
+    board: CommitBoard,
+    /// Batches by assignment and place: parts are gathered here until they are complete.
+    gathered: HashMap<u64, BTreeMap<NextOffset, WorkedBatch>>,
+    /// Whether the session has a transaction under way.
+    saving: bool,
+    mailbox_chunks: usize,
+    _down: DownGuard,
+}
+
+impl PersisterActor {
+    pub(crate) fn new(
+        session: SessionId,
+        store: Arc<dyn Store>,
+        board: CommitBoard,
+        mailbox_chunks: usize,
+        down: DownGuard,
+    ) -> Self {
+        let gathered = HashMap::new();
+        Self { session, store, board, gathered, saving: false, mailbox_chunks, _down: down }
+    }
+
+    fn gather(&mut self, chunk: WorkedChunk) {
+        let batch = chunk.batch.clone();
+        let places = self.gathered.entry(batch.fence.incarnation()).or_default();
+        let place = places
+            .entry(batch.from)
+            .and_modify(|gathered| {
+                // A later attempt starts afresh: pieces of another attempt are thrown away.
+                if gathered.batch.attempt != batch.attempt {
+                    *gathered = WorkedBatch { batch: batch.clone(), chunks: Vec::new() };
+                }
+            })
+            .or_insert_with(|| WorkedBatch { batch, chunks: Vec::new() });
+        place.chunks.push(chunk);
+    }
+
+    /// Begins a transaction with everything whose turn has come, unless one is under way.
+    fn save(&mut self, ctx: &mut Context<Self>) {
+        if self.saving {
+            return;
+        }
+        let group = self.next_group();
+        if group.is_empty() {
+            return;
+        }
+        self.saving = true;
+        let saving = save(self.store.clone(), self.session, group);
+        ctx.spawn(saving.into_actor(self).map(|(group, answer), this, ctx| {
+            this.saving = false;
+            this.tell(&group, answer);
+            // Frees the tickets before the next transaction begins.
+            drop(group);
+            this.save(ctx);
+        }));
+    }
+
+    /// Takes out, for each partition, the complete batches that follow its expected offset.
+    fn next_group(&mut self) -> Vec<WorkedBatch> {
+        let (mut group, mut records) = (Vec::new(), 0);
+        for places in self.gathered.values_mut() {
+            let mut expected = None;
+            while records < TRANSACTION_RECORDS_MAX {
+                let Some(batch) = take_next(places, expected) else { break };
+                records += batch.batch.parcel.arena.len();
+                expected = Some(batch.batch.to);
+                group.push(batch);
+            }
+        }
+        self.gathered.retain(|_, places| !places.is_empty());
+        group
+    }
+
+    fn tell(&self, group: &[WorkedBatch], answer: Result<Vec<BatchReport>, SaveError>) {
+        match answer {
+            Ok(reports) => {
+                for (worked, report) in group.iter().zip(reports) {
+                    self.tell_report(&worked.batch, report);
+                }
+            }
+            Err(SaveError::Unknown { message, settled }) => {
+                warn!(session = self.session.0, message, "the outcome of a COMMIT is unknown");
+                for (worked, settled) in group.iter().zip(settled) {
+                    let lost = GivenUp::Lost { outcome_unknown: true };
+                    worked
+                        .batch
+                        .give_up(settled.map_or(lost, |settled| GivenUp::Unknown { settled }));
+                }
+            }
+            Err(error) => {
+                for worked in group {
+                    worked.batch.give_up(GivenUp::Stopped { reason: error.to_string() });
+                }
+            }
+        }
+    }
+
+    fn tell_report(&self, batch: &Arc<Batch>, report: BatchReport) {
+        match report {
+            BatchReport::Saved(settled) => {
+                self.board.leave(batch.fence.partition(), batch.to);
+                batch.settle(settled);
+            }
+            BatchReport::Stale => batch.give_up(GivenUp::Lost { outcome_unknown: false }),
+            BatchReport::Fenced { owner } => batch.give_up(GivenUp::Fenced { owner }),
+        }
+    }
+
+    /// Drops batches of ended assignments and of older attempts, and their tickets with them.
+    fn sweep(&mut self) {
+        for places in self.gathered.values_mut() {
+            places.retain(|_, worked| worked.batch.is_current());
+        }
+        self.gathered.retain(|_, places| !places.is_empty());
+    }
+}
+
+/// Takes the batch at `expected` (at the stored offset, if `None`) if all its parts are there.
+fn take_next(
+    places: &mut BTreeMap<NextOffset, WorkedBatch>,
+    expected: Option<NextOffset>,
+) -> Option<WorkedBatch> {
+    let first = places.first_entry()?;
+    let worked = first.get();
+    let position = worked.batch.fence.position()?;
+    let in_turn = worked.batch.from == expected.unwrap_or(position.expected);
+    (in_turn && worked.is_complete() && worked.batch.is_current()).then(|| first.remove())
+}
+
+/// Saves a group, for as long as the environment makes it wait and anybody wants it saved.
+async fn save(
+    store: Arc<dyn Store>,
+    session: SessionId,
+    group: Vec<WorkedBatch>,
+) -> (Vec<WorkedBatch>, Result<Vec<BatchReport>, SaveError>) {
+    let mut backoff = Backoff::for_outage();
+    loop {
+        let answer = store.save(session, &group).await;
+        match &answer {
+            Err(SaveError::RetryNow(reason)) => {
+                warn!(session = session.0, reason, "transaction is done again");
+            }
+            Err(SaveError::Retry(reason)) => {
+                warn!(session = session.0, reason, "cannot save yet");
+                backoff.wait().await;
+            }
+            _ => return (group, answer),
+        }
+    }
+}
+
+impl Actor for PersisterActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        // At worst all parts of all batches that the budget admits are pinned to one session.
+        ctx.set_mailbox_capacity(self.mailbox_chunks);
+        ctx.run_interval(SWEEP_INTERVAL, |this, _| this.sweep());
+    }
+}
+
+impl Handler<WorkedChunk> for PersisterActor {
+    type Result = ();
+
+    fn handle(&mut self, chunk: WorkedChunk, ctx: &mut Context<Self>) {
+        if chunk.batch.is_current() {
+            self.gather(chunk);
+            self.save(ctx);
+        }
+    }
+}

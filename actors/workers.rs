@@ -1,0 +1,107 @@
+//! WorkerPool: cuts a loaded batch into parts and places each with a worker, so that records of
+//! one lane meet the same worker in offset order. Takes loaded batches, gives work chunks; a batch
+//! without records goes straight on to be saved.
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+
+use crate::batch::{ChunkRecords, LoadedBatch, WorkChunk, WorkedChunk};
+use crate::decoded::Entry;
+use crate::persister::Persisters;
+use crate::pipeline::{Order, Pipeline};
+use crate::rows::RowBuffer;
+use crate::supervise::DownGuard;
+use crate::wire::forward;
+
+/// Records of a part where the order is free: enough that a message costs nothing beside its work
+/// (about 100 ns against hundreds of microseconds), few enough to spread a batch over all workers.
+pub const CHUNK_RECORDS: u32 = 1000;
+
+/// See the module.
+pub struct WorkerPool<P: Pipeline> {
+    order: Order,
+    /// Downstream; kept, never cloned to send.
+    workers: Vec<Recipient<WorkChunk<P>>>,
+    persisters: Persisters,
+    /// The worker that gets the next part, where the order is free.
+    next: usize,
+    mailbox_batches: usize,
+    _down: DownGuard,
+}
+
+impl<P: Pipeline> WorkerPool<P> {
+    pub(crate) fn new(
+        order: Order,
+        workers: Vec<Recipient<WorkChunk<P>>>,
+        persisters: Persisters,
+        mailbox_batches: usize,
+        down: DownGuard,
+    ) -> Self {
+        Self { order, workers, persisters, next: 0, mailbox_batches, _down: down }
+    }
+
+    /// Which records go to which worker.
+    fn cut(&mut self, loaded: &LoadedBatch<P>) -> Vec<(usize, ChunkRecords)> {
+        let records = u32::try_from(loaded.batch.parcel.arena.len()).expect("under 4 G records");
+        match self.order {
+            Order::Unordered => (0..records)
+                .step_by(CHUNK_RECORDS as usize)
+                .map(|start| {
+                    self.next = (self.next + 1) % self.workers.len();
+                    (self.next, ChunkRecords::Range(start..records.min(start + CHUNK_RECORDS)))
+                })
+                .collect(),
+            Order::ByPartition => {
+                let partition = loaded.batch.fence.partition().index.unsigned_abs() as usize;
+                vec![(partition % self.workers.len(), ChunkRecords::Range(0..records))]
+            }
+            Order::ByKey => self.cut_by_lane(loaded),
+        }
+    }
+
+    fn cut_by_lane(&self, loaded: &LoadedBatch<P>) -> Vec<(usize, ChunkRecords)> {
+        let workers = self.workers.len() as u64;
+        let mut placed = vec![Vec::new(); self.workers.len()];
+        loaded.events.view(|_, entries| {
+            for (record, entry) in (0u32..).zip(entries) {
+                // A record without an event has no lane: any worker may count it.
+                let lane = if let Entry::Event { lane, .. } = entry { *lane } else { 0 };
+                placed[usize::try_from(lane % workers).unwrap_or(0)].push(record);
+            }
+        });
+        let placed = placed.into_iter().enumerate().filter(|(_, records)| !records.is_empty());
+        placed.map(|(worker, records)| (worker, ChunkRecords::Listed(records))).collect()
+    }
+}
+
+impl<P: Pipeline> Actor for WorkerPool<P> {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        // The budget's batches are all that can be on the way.
+        ctx.set_mailbox_capacity(self.mailbox_batches);
+    }
+}
+
+impl<P: Pipeline> Handler<LoadedBatch<P>> for WorkerPool<P> {
+    type Result = ();
+
+    fn handle(&mut self, loaded: LoadedBatch<P>, _: &mut Context<Self>) {
+        if !loaded.batch.is_current() {
+            return;
+        }
+        if loaded.batch.parcel.arena.is_empty() {
+            let (batch, rows) = (loaded.batch, RowBuffer::default());
+            let nothing = WorkedChunk::new(batch, (0, 1), rows);
+            return self.persisters.forward(nothing);
+        }
+        let placed = self.cut(&loaded);
+        let pieces = u32::try_from(placed.len()).expect("fewer pieces than records");
+        let loaded = Arc::new(loaded);
+        for (piece, (worker, records)) in (0u32..).zip(placed) {
+            let chunk = WorkChunk { loaded: loaded.clone(), records, piece, pieces };
+            forward("worker", &self.workers[worker], chunk);
+        }
+    }
+}
