@@ -40,3 +40,6 @@ pub mod workers;
 mod acquirer;
 mod decode;
 mod wire;
+
+#[cfg(feature = "testing")]
+pub mod testing;

@@ -214,6 +214,15 @@ impl<P: Pipeline> PartitionActor<P> {
         self.source.stop(&self.fence, reason);
     }
 
+    /// Lets one batch of an ended assignment go; others may still be in a transaction.
+    fn let_one_go(&mut self, to: NextOffset) {
+        if let Some(place) = self.held.iter().position(|held| held.to == to) {
+            let records = self.held.remove(place).map_or(0, |held| held.parcel.arena.len() as u64);
+            self.fence.counts().add_given_up(records);
+            self.in_hand.settle(1);
+        }
+    }
+
     /// Lets the batches in hand go unsettled: whoever owns the partition next reads them again.
     fn let_go(&mut self) {
         let counts = self.fence.counts();
@@ -305,6 +314,9 @@ impl<P: Pipeline> Handler<BatchGivenUp> for PartitionActor<P> {
     fn handle(&mut self, given_up: BatchGivenUp, ctx: &mut Context<Self>) {
         let is_current =
             self.fence.position().is_some_and(|position| position.attempt == given_up.attempt);
+        if !self.fence.stands() {
+            return self.let_one_go(given_up.to);
+        }
         if let GivenUp::Unknown { settled } = given_up.cause {
             self.note_unconfirmed(given_up.to, settled);
         }

@@ -1,0 +1,78 @@
+//! A source that reads from vectors, under tickets as the consumer thread does.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hashbrown::HashMap;
+
+use crate::arena::{RecordArena, RecordParts};
+use crate::batch::{Parcel, PolledBatch};
+use crate::door::{Door, Front};
+use crate::fence::Fence;
+use crate::format::Format;
+use crate::ports::{Source, StopReason};
+use crate::record::{NextOffset, Offset, PartitionId};
+
+/// See the module. Cheap to clone; all clones are one source.
+#[derive(Clone, Default)]
+pub struct MemorySource {
+    told: Arc<Mutex<Told>>,
+}
+
+/// What the house told the source, by assignment.
+#[derive(Default)]
+struct Told {
+    seeks: HashMap<u64, NextOffset>,
+    stops: HashMap<u64, StopReason>,
+}
+
+impl Source for MemorySource {
+    fn seek(&self, fence: &Arc<Fence>, position: NextOffset) {
+        self.lock().seeks.insert(fence.incarnation(), position);
+    }
+
+    fn stop(&self, fence: &Arc<Fence>, reason: StopReason) {
+        self.lock().stops.insert(fence.incarnation(), reason);
+    }
+}
+
+impl MemorySource {
+    fn lock(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why an assignment was stopped, if it was.
+    pub fn stopped(&self, door: &Door) -> Option<StopReason> {
+        self.lock().stops.get(&door.fence().incarnation()).cloned()
+    }
+
+    /// Reads one batch of at most `records` through `door`, from the values of its partition, if a
+    /// ticket is to be had and there is anything to read. Says whether it did.
+    pub fn pump(
+        &self,
+        front: &dyn Front,
+        door: &Door,
+        values: &HashMap<PartitionId, Vec<Vec<u8>>>,
+        records: usize,
+    ) -> bool {
+        let incarnation = door.fence().incarnation();
+        let Some(position) = self.lock().seeks.get(&incarnation).copied() else { return false };
+        let start = usize::try_from(position.0).expect("offsets begin at 0");
+        let values = &values[door.fence().partition()];
+        let end = values.len().min(start + records);
+        let bytes = values[start..end].iter().map(Vec::len).sum::<usize>();
+        let ticket = front.budget().try_take((end - start) as u64, bytes as u64);
+        let Some(ticket) = ticket.filter(|_| start < end) else { return false };
+        let mut arena = RecordArena::with_capacity(end - start, bytes, Format::Json);
+        for (offset, value) in (position.0..).zip(&values[start..end]) {
+            arena.push(RecordParts {
+                offset: Offset(offset),
+                timestamp_ms: None,
+                key: None,
+                value: Some(value),
+            });
+        }
+        let to = arena.end().expect("it has a record");
+        self.lock().seeks.insert(incarnation, to);
+        door.submit(PolledBatch { parcel: Arc::new(Parcel::new(arena, ticket)), to })
+    }
+}

@@ -1,0 +1,225 @@
+//! A store in memory: offset rows with epochs, rows, parked records, all behind one lock, with a
+//! latency and with faults to order.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use hashbrown::HashMap;
+
+use super::tally::{Tally, TallyContext, TallyKeys};
+use crate::batch::WorkedBatch;
+use crate::conservation::Settled;
+use crate::error::{SaveError, StoreError};
+use crate::fence::Fence;
+use crate::ports::{Acquired, BatchReport, Lookups, SessionId, Store};
+use crate::record::{NextOffset, Offset, PartitionId};
+
+/// What happens to a save instead of its success.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It is rolled back for the environment's sake.
+    Retry,
+    /// It is rolled back and every further one would be.
+    Stop,
+    /// It commits, and the answer is lost.
+    CommittedUnheard,
+    /// It is rolled back, and the answer is lost.
+    RolledBackUnheard,
+}
+
+/// A saved row, and the record that wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SavedRow {
+    /// The record's partition.
+    pub partition: PartitionId,
+    /// The record's place.
+    pub offset: Offset,
+    /// The row as the pipeline encoded it.
+    pub bytes: Vec<u8>,
+}
+
+#[derive(Clone, Debug)]
+struct OffsetRow {
+    epoch: i64,
+    next_offset: NextOffset,
+}
+
+#[derive(Default)]
+struct Content {
+    offsets: HashMap<PartitionId, OffsetRow>,
+    rows: Vec<SavedRow>,
+    parked: Vec<(PartitionId, Offset, String)>,
+    faults: VecDeque<Fault>,
+}
+
+/// See the module. Cheap to clone; all clones are one store.
+#[derive(Clone, Default)]
+pub struct MemoryStore {
+    content: Arc<Mutex<Content>>,
+    latency: Duration,
+}
+
+impl MemoryStore {
+    /// A store that takes `latency` for each answer.
+    pub fn new(latency: Duration) -> Self {
+        Self { content: Arc::default(), latency }
+    }
+
+    /// Orders faults for the next saves.
+    pub fn order_faults(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.lock().faults.extend(faults);
+    }
+
+    /// All rows in the order of their saving.
+    pub fn rows(&self) -> Vec<SavedRow> {
+        self.lock().rows.clone()
+    }
+
+    /// All parked records with their reason.
+    pub fn parked(&self) -> Vec<(PartitionId, Offset, String)> {
+        self.lock().parked.clone()
+    }
+
+    /// The stored offset of a partition.
+    pub fn next_offset(&self, partition: &PartitionId) -> Option<NextOffset> {
+        self.lock().offsets.get(partition).map(|row| row.next_offset)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Content> {
+        self.content.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Content {
+    /// Saves a group, or says what each batch would come to without changing anything.
+    fn save(&mut self, group: &[WorkedBatch], commit: bool) -> Vec<BatchReport> {
+        let mut expected: HashMap<PartitionId, NextOffset> = HashMap::new();
+        let report = |worked: &WorkedBatch, content: &mut Self| {
+            let partition = worked.batch.fence.partition().clone();
+            let Some(position) =
+                worked.batch.fence.position().filter(|_| worked.batch.is_current())
+            else {
+                return BatchReport::Stale;
+            };
+            let row = content.offsets[&partition].clone();
+            let at = *expected.get(&partition).unwrap_or(&row.next_offset);
+            if row.epoch != position.epoch || at != worked.batch.from {
+                return BatchReport::Fenced { owner: Some("another owner".to_owned()) };
+            }
+            expected.insert(partition.clone(), worked.batch.to);
+            BatchReport::Saved(content.write(worked, &partition, commit))
+        };
+        let reports = group.iter().scan(report, |report, worked| Some(report(worked, self)));
+        reports.collect()
+    }
+
+    fn write(&mut self, worked: &WorkedBatch, partition: &PartitionId, commit: bool) -> Settled {
+        let arena = &worked.batch.parcel.arena;
+        let mut settled = Settled::default();
+        for chunk in &worked.chunks {
+            settled.saved += u64::from(chunk.to_save);
+            settled.skipped += u64::from(chunk.skipped);
+            settled.duplicate += u64::from(chunk.duplicate);
+            settled.parked += chunk.rejections.len() as u64;
+            if !commit {
+                continue;
+            }
+            for rejection in &chunk.rejections {
+                let offset = arena.get(rejection.record as usize).offset;
+                self.parked.push((partition.clone(), offset, rejection.reject.reason.to_string()));
+            }
+            let rows = (!arena.is_empty()).then(|| chunk.rows.table(0));
+            for row in rows.iter().flat_map(|rows| (0..rows.len()).map(|row| rows.get(row))) {
+                let offset = arena.get(row.record as usize).offset;
+                let bytes = row.bytes.to_vec();
+                self.rows.push(SavedRow { partition: partition.clone(), offset, bytes });
+            }
+        }
+        if commit && let Some(row) = self.offsets.get_mut(partition) {
+            row.next_offset = worked.batch.to;
+        }
+        settled
+    }
+}
+
+impl Store for MemoryStore {
+    fn acquire<'a>(
+        &'a self,
+        fences: &'a [Arc<Fence>],
+    ) -> BoxFuture<'a, Result<Vec<Acquired>, StoreError>> {
+        async move {
+            tokio::time::sleep(self.latency).await;
+            let mut content = self.lock();
+            let acquire = |fence: &Arc<Fence>| {
+                if !fence.stands() {
+                    return Acquired::Fallen;
+                }
+                let start = OffsetRow { epoch: 0, next_offset: NextOffset(0) };
+                let row = content.offsets.entry(fence.partition().clone()).or_insert(start);
+                row.epoch += 1;
+                Acquired::Held { epoch: row.epoch, next_offset: row.next_offset }
+            };
+            Ok(fences.iter().map(acquire).collect())
+        }
+        .boxed()
+    }
+
+    fn reacquire<'a>(&'a self, fence: &'a Fence) -> BoxFuture<'a, Result<Acquired, StoreError>> {
+        async move {
+            tokio::time::sleep(self.latency).await;
+            let mut content = self.lock();
+            let held = fence.position().map(|position| position.epoch);
+            let row = content.offsets.get_mut(fence.partition());
+            Ok(match row.filter(|row| Some(row.epoch) == held) {
+                Some(row) => {
+                    row.epoch += 1;
+                    Acquired::Held { epoch: row.epoch, next_offset: row.next_offset }
+                }
+                None => Acquired::Fenced { owner: Some("another owner".to_owned()) },
+            })
+        }
+        .boxed()
+    }
+
+    fn save<'a>(
+        &'a self,
+        _session: SessionId,
+        group: &'a [WorkedBatch],
+    ) -> BoxFuture<'a, Result<Vec<BatchReport>, SaveError>> {
+        async move {
+            tokio::time::sleep(self.latency).await;
+            let mut content = self.lock();
+            let fault = content.faults.pop_front();
+            let settled = |reports: Vec<BatchReport>| {
+                let settled = reports.iter().map(|report| match report {
+                    BatchReport::Saved(settled) => Some(*settled),
+                    _ => None,
+                });
+                SaveError::Unknown { message: "ordered".to_owned(), settled: settled.collect() }
+            };
+            match fault {
+                None => Ok(content.save(group, true)),
+                Some(Fault::Retry) => Err(SaveError::Retry("ordered".to_owned())),
+                Some(Fault::Stop) => Err(SaveError::Stop("ordered".to_owned())),
+                Some(Fault::CommittedUnheard) => Err(settled(content.save(group, true))),
+                Some(Fault::RolledBackUnheard) => Err(settled(content.save(group, false))),
+            }
+        }
+        .boxed()
+    }
+
+    fn abort(&self, _session: SessionId) {}
+}
+
+impl Lookups<Tally> for MemoryStore {
+    fn load<'a>(&'a self, keys: &'a TallyKeys) -> BoxFuture<'a, Result<TallyContext, StoreError>> {
+        async move {
+            tokio::time::sleep(self.latency).await;
+            Ok(TallyContext { keys: keys.0.len() })
+        }
+        .boxed()
+    }
+}

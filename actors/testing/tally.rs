@@ -1,0 +1,115 @@
+//! The pipeline of the tests: a record says a key and a number, each saved as a row without a
+//! unique key, so that a doubled effect and a broken order can be seen.
+
+use std::sync::Mutex;
+
+use bytes::{BufMut, BytesMut};
+use serde::Deserialize;
+
+use crate::error::{EncodeError, Reject};
+use crate::pipeline::{Context, Keys, Out, Outcome, Pipeline};
+use crate::record::{Record, Unparsed};
+use crate::rows::Row;
+
+/// Saves each event as a row; panics for number -1, rejects -2, skips -3.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Every event in the order of its work: key, number.
+    pub worked: Mutex<Vec<(u64, i64)>>,
+}
+
+/// What a record says.
+#[derive(Debug, Deserialize)]
+pub struct TallyEvent {
+    key: u64,
+    number: i64,
+}
+
+/// The value of a record.
+pub fn tally_value(key: u64, number: i64) -> Vec<u8> {
+    format!(r#"{{"key":{key},"number":{number}}}"#).into_bytes()
+}
+
+/// The row of one event.
+#[derive(Debug)]
+pub struct TallyRow {
+    key: u64,
+    number: i64,
+}
+
+impl Row for TallyRow {
+    const TABLE: &'static str = "tally";
+
+    fn encode(&self, row: &mut BytesMut, _key: &mut Vec<u8>) -> Result<(), EncodeError> {
+        row.put_u64(self.key);
+        row.put_i64(self.number);
+        Ok(())
+    }
+}
+
+/// How many keys were looked up together.
+#[derive(Debug, Default)]
+pub struct TallyContext {
+    /// The distinct keys of the query.
+    pub keys: usize,
+}
+
+/// Keys to look up.
+#[derive(Debug, Default)]
+pub struct TallyKeys(pub(crate) hashbrown::HashSet<u64>);
+
+impl Keys for TallyKeys {
+    fn unite(&mut self, other: &Self) {
+        self.0.extend(&other.0);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Context for TallyContext {
+    type Keys = TallyKeys;
+}
+
+impl Pipeline for Tally {
+    const NAME: &'static str = "tally";
+    type Event<'a> = TallyEvent;
+    type Context = TallyContext;
+    type Rows = (TallyRow,);
+
+    fn parse<'a>(&self, record: &Record<'a>) -> Result<TallyEvent, Unparsed> {
+        record.decode()
+    }
+
+    fn lane_key(&self, event: &TallyEvent, _: &Record<'_>, lane: &mut Vec<u8>) {
+        lane.extend_from_slice(&event.key.to_be_bytes());
+    }
+
+    fn keys(&self, event: &TallyEvent, wanted: &mut TallyKeys) {
+        wanted.0.insert(event.key);
+    }
+
+    fn work(
+        &self,
+        event: &TallyEvent,
+        known: &TallyContext,
+        out: &mut Out<'_, Self::Rows>,
+    ) -> Result<Outcome, Reject> {
+        assert!(known.keys > 0, "a key that was wanted was looked up");
+        let row = TallyRow { key: event.key, number: event.number };
+        self.worked.lock().expect("no test panics here").push((event.key, event.number));
+        match event.number {
+            -1 => {
+                out.save(&row);
+                panic!("number -1");
+            }
+            -2 => {
+                out.save(&row);
+                Err(Reject::new("number", "-2 is refused"))
+            }
+            -3 => Ok(Outcome::Skip("number -3")),
+            _ => Ok(out.save(&row)),
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! A whole house under virtual time, on one thread.
+#![allow(dead_code, reason = "each promise uses its part")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use longshore_actors::conservation::Conservation;
+use longshore_actors::door::{Door, Front};
+use longshore_actors::pipeline::Order;
+use longshore_actors::record::PartitionId;
+use longshore_actors::testing::{MemorySource, MemoryStore, Tally, tally_value};
+use longshore_actors::ticket::BudgetLimits;
+use longshore_actors::topology::{House, HouseParams, Placement};
+
+/// A house, what it reads and where it saves.
+pub(crate) struct Fixture {
+    pub(crate) pipeline: Arc<Tally>,
+    pub(crate) store: MemoryStore,
+    pub(crate) source: MemorySource,
+    pub(crate) house: House<Tally>,
+    pub(crate) values: HashMap<PartitionId, Vec<Vec<u8>>>,
+    pub(crate) doors: Vec<Door>,
+    pub(crate) batch_records: usize,
+}
+
+pub(crate) const ROOMY: BudgetLimits =
+    BudgetLimits { records: 10_000, bytes: 1 << 20, batches: 256 };
+
+/// `records` records in each of `partitions`: number 0, 1, 2.. over keys 0..7.
+pub(crate) fn counting(partitions: i32, records: i64) -> HashMap<PartitionId, Vec<Vec<u8>>> {
+    let values = |_| (0..records).map(|n| tally_value(n as u64 % 7, n)).collect();
+    (0..partitions).map(|index| (PartitionId::new("t", index), values(index))).collect()
+}
+
+impl Fixture {
+    /// Builds the house and assigns all partitions of `values` to it.
+    pub(crate) fn new(
+        order: Order,
+        budget: BudgetLimits,
+        latency: Duration,
+        values: HashMap<PartitionId, Vec<Vec<u8>>>,
+    ) -> Self {
+        let pipeline = Arc::new(Tally::default());
+        let (store, source) = (MemoryStore::new(latency), MemorySource::default());
+        let house = House::build(HouseParams {
+            pipeline: pipeline.clone(),
+            order,
+            budget,
+            workers: 3,
+            sessions: 2,
+            store: Arc::new(store.clone()),
+            lookups: Arc::new(store.clone()),
+            source: Arc::new(source.clone()),
+            placement: Placement::Here,
+        });
+        let mut partitions: Vec<_> = values.keys().cloned().collect();
+        partitions.sort();
+        let doors = house.front().assign(partitions);
+        Self { pipeline, store, source, house, values, doors, batch_records: 40 }
+    }
+
+    /// Reads what tickets allow, then lets a little time pass.
+    pub(crate) async fn step(&self) {
+        for door in &self.doors {
+            while self.source.pump(&*self.house.front(), door, &self.values, self.batch_records) {}
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+
+    /// Steps until `done`, for at most ten minutes of virtual time.
+    pub(crate) async fn run_until(&self, done: impl Fn(&Self) -> bool) {
+        for _ in 0..600_000 {
+            if done(self) {
+                return;
+            }
+            self.step().await;
+        }
+        panic!("not done in ten minutes of virtual time");
+    }
+
+    /// Whether the stored offset of every partition is at its end.
+    pub(crate) fn is_at_the_end(&self) -> bool {
+        let at_end = |(partition, values): (&PartitionId, &Vec<Vec<u8>>)| {
+            self.store.next_offset(partition).is_some_and(|next| next.0 == values.len() as i64)
+        };
+        self.values.iter().all(at_end) && self.doors.iter().all(|d| d.batches_in_hand() == 0)
+    }
+
+    /// The counters of all doors together.
+    pub(crate) fn conservation(&self) -> Conservation {
+        let mut all = Conservation::default();
+        for door in &self.doors {
+            let one = door.fence().counts().snapshot();
+            all.read += one.read;
+            all.given_up += one.given_up;
+            all.settled.add(one.settled);
+        }
+        all
+    }
+
+    /// Asserts that every record with a number of 0 or more has exactly one row.
+    pub(crate) fn assert_each_once(&self) {
+        let mut seen: Vec<_> =
+            self.store.rows().iter().map(|row| (row.partition.clone(), row.offset)).collect();
+        let rows = seen.len();
+        seen.sort();
+        seen.dedup();
+        let wanted: usize = self.values.values().map(Vec::len).sum();
+        assert_eq!((rows, seen.len()), (wanted, wanted), "rows, distinct rows");
+    }
+}
