@@ -101,8 +101,7 @@ impl<P: Pipeline> PartitionActor<P> {
     /// Gives a polled batch its place and keeps it. `None` if it does not follow the one before.
     fn take_in(&mut self, polled: PolledBatch) -> Option<Held> {
         let from = self.handed_in;
-        let first = polled.parcel.arena.iter().next().map(|record| record.offset);
-        if polled.to < from || first.is_some_and(|first| first.0 < from.0) {
+        if polled.from != from || polled.to < from {
             return None;
         }
         self.handed_in = polled.to;
@@ -279,10 +278,10 @@ impl<P: Pipeline> Handler<PolledBatch> for PartitionActor<P> {
 
     fn handle(&mut self, polled: PolledBatch, ctx: &mut Context<Self>) {
         let records = polled.parcel.arena.len() as u64;
-        let taken = match self.state {
-            State::Flowing | State::Recovering => self.take_in(polled),
-            State::Acquiring | State::Stopped => None,
-        };
+        let flows = matches!(self.state, State::Flowing | State::Recovering);
+        let is_stale = !flows || polled.seek != self.fence.last_seek();
+        let taken = if is_stale { None } else { self.take_in(polled) };
+        let taken_out_of_turn = !is_stale && taken.is_none();
         match taken {
             Some(held) if self.state == State::Flowing => self.send_down(held, ctx),
             // Sent with the others once the database has answered.
@@ -290,10 +289,12 @@ impl<P: Pipeline> Handler<PolledBatch> for PartitionActor<P> {
             None => {
                 self.fence.counts().add_given_up(records);
                 self.in_hand.settle(1);
-                self.stop(StopReason::Failed {
-                    reason: format!("{} got a batch out of its turn", self.fence.partition()),
-                });
             }
+        }
+        if taken_out_of_turn {
+            self.stop(StopReason::Failed {
+                reason: format!("{} got a batch out of its turn", self.fence.partition()),
+            });
         }
     }
 }

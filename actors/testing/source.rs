@@ -27,6 +27,7 @@ struct Told {
 
 impl Source for MemorySource {
     fn seek(&self, fence: &Arc<Fence>, position: NextOffset) {
+        fence.begin_seek();
         self.lock().seeks.insert(fence.incarnation(), position);
     }
 
@@ -73,6 +74,7 @@ impl MemorySource {
         }
         let to = arena.end().expect("it has a record");
         self.lock().seeks.insert(incarnation, to);
-        door.submit(PolledBatch { parcel: Arc::new(Parcel::new(arena, ticket)), to })
+        let parcel = Arc::new(Parcel::new(arena, ticket));
+        door.submit(PolledBatch { parcel, from: position, to, seek: door.fence().last_seek() })
     }
 }
