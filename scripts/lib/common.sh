@@ -90,9 +90,12 @@ free_port() {
   printf '%s\n' "$port" >"$file"
 }
 
-# show_tail FILE: the end of a server's log, for an error that has just been said.
+# show_tail FILE: the end of a server's log, for an error that has just been said. A server that gives
+# up takes leave at length, so the first errors of that end come before it.
 show_tail() {
   [ -s "$1" ] || return 0
-  warn "--- the end of $1"
-  tail -n 30 "$1" >&2
+  warn "--- errors near the end of $1"
+  tail -n 500 "$1" | grep -E 'ERROR|FATAL|Exception:' | head -n 5 >&2 || true
+  warn "--- its last lines"
+  tail -n 15 "$1" >&2
 }

@@ -26,7 +26,7 @@ kafka_launch() {
     "$(java_command)" -Xmx512m -XX:+ExitOnOutOfMemoryError \
     -Dorg.slf4j.simpleLogger.showDateTime=true '-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS' \
     -cp "$kafka_lib/*" kafka.Kafka "$kafka_properties" \
-    >"$(kafka_log)" 2>&1 </dev/null 9>&- &
+    >>"$(kafka_log)" 2>&1 </dev/null 9>&- &
   wait_until 5 kafka_running || kafka_failed "did not start"
 }
 

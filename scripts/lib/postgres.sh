@@ -24,7 +24,7 @@ postgres_start() {
   postgres_configure
   postgres_forget_dead
   postgres_as_user "$(postgres_bin pg_ctl)" -D "$(postgres_home)/data" -l "$(postgres_log)" -s -w -t "$postgres_start_s_max" start \
-    >/dev/null 2>&1 </dev/null 9>&- || postgres_failed "did not start in $postgres_start_s_max s"
+    >/dev/null 2>&1 </dev/null 9>&- || postgres_failed "did not start"
   head -n 1 "$(postgres_home)/data/postmaster.pid" >"$postgres_pid_file"
   postgres_answers || postgres_failed "started but does not answer"
 }
