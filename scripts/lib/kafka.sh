@@ -137,11 +137,22 @@ kafka_fetch() {
   mv -T "$part" "$cache" 2>/dev/null || rm -rf "$part"
 }
 
-java_command() { printf '%s\n' "${JAVA_HOME:+$JAVA_HOME/bin/}java"; }
+java_command() { if [ -x "${JAVA_HOME:-}/bin/java" ]; then echo "$JAVA_HOME/bin/java"; else echo java; fi; }
 
 java_check() {
+  [ "$(java_version)" -lt 17 ] || return 0
+  # By number where there is one: on older systems the default is too old for Kafka.
+  if apt-cache show openjdk-17-jre-headless >/dev/null 2>&1; then
+    apt_install "Java 17 for Kafka" openjdk-17-jre-headless
+  else
+    apt_install "Java 17 for Kafka" default-jre-headless
+  fi
+  [ "$(java_version)" -ge 17 ] || die "Kafka $kafka_version needs Java 17 or newer, but '$(java_command)' is $(java_version)"
+}
+
+# The major version, 0 where there is none.
+java_version() {
   local version
-  have "$(java_command)" || apt_install "Kafka" default-jre-headless
-  version=$("$(java_command)" -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1)
-  [ "${version:-0}" -ge 17 ] || die "Kafka $kafka_version needs Java 17 or newer, found ${version:-none that says its version}"
+  version=$("$(java_command)" -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1) || true
+  printf '%s\n' "${version:-0}"
 }
