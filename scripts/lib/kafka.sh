@@ -137,7 +137,13 @@ kafka_fetch() {
   mv -T "$part" "$cache" 2>/dev/null || rm -rf "$part"
 }
 
-java_command() { if [ -x "${JAVA_HOME:-}/bin/java" ]; then echo "$JAVA_HOME/bin/java"; else echo java; fi; }
+java_command() {
+  if [ -n "${JAVA_HOME:-}" ] && [ -x "$JAVA_HOME/bin/java" ]; then
+    printf '%s/bin/java\n' "$JAVA_HOME"
+  else
+    echo java
+  fi
+}
 
 java_check() {
   [ "$(java_version)" -lt 17 ] || return 0
