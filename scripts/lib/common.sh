@@ -37,9 +37,9 @@ apt_install() {
   local what_for=$1
   shift
   if ! is_root || ! have apt-get; then
-    die "$what_for is missing. On Debian or Ubuntu: sudo apt-get install $*"
+    die "missing: $what_for. On Debian or Ubuntu: sudo apt-get install $*"
   fi
-  say "installing for $what_for: $*"
+  say "installing $what_for: $*"
   apt_get update
   apt_get install --no-install-recommends "$@"
 }

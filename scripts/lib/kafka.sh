@@ -123,7 +123,7 @@ kafka_install() {
 # Fetches beside the cache and renames, so that the cache is complete or absent, whoever else fetches now.
 kafka_fetch() {
   local cache=$1 part output
-  have mvn || apt_install "fetching Kafka's jars" maven
+  have mvn || apt_install "Maven, which fetches Kafka" maven
   say "fetching Kafka $kafka_version (44 MB, once)"
   mkdir -p "$(dirname "$cache")"
   part=$(mktemp -d "$cache.XXXXXX")
@@ -149,9 +149,9 @@ java_check() {
   [ "$(java_version)" -lt 17 ] || return 0
   # By number where there is one: on older systems the default is too old for Kafka.
   if apt-cache show openjdk-17-jre-headless >/dev/null 2>&1; then
-    apt_install "Java 17 for Kafka" openjdk-17-jre-headless
+    apt_install "Java 17, which Kafka runs on" openjdk-17-jre-headless
   else
-    apt_install "Java 17 for Kafka" default-jre-headless
+    apt_install "Java 17, which Kafka runs on" default-jre-headless
   fi
   [ "$(java_version)" -ge 17 ] || die "Kafka $kafka_version needs Java 17 or newer, but '$(java_command)' is $(java_version)"
 }
