@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use crate::acquirer::{AcquirePartitions, Acquirer, Claim};
 use crate::batch::{DecodedBatch, LoadedBatch, WorkChunk};
+use crate::conservation::Ledger;
 use crate::context::ContextLoader;
 use crate::decode::Decoder;
 use crate::door::{Door, Front, InHand};
@@ -83,6 +84,7 @@ impl<P: Pipeline> House<P> {
             hasher: DefaultHashBuilder::default(),
             params,
             board,
+            ledger: Ledger::default(),
             loader,
             acquirer,
             arbiter,
@@ -94,6 +96,11 @@ impl<P: Pipeline> House<P> {
     /// The front, for the thread that reads.
     pub fn front(&self) -> Arc<HouseFront<P>> {
         self.front.clone()
+    }
+
+    /// What became of all records so far.
+    pub fn ledger(&self) -> &Ledger {
+        &self.front.ledger
     }
 
     /// Waits until an actor panics.
@@ -214,6 +221,7 @@ pub struct HouseFront<P: Pipeline> {
     params: HouseParams<P>,
     budget: Budget,
     board: CommitBoard,
+    ledger: Ledger,
     hasher: DefaultHashBuilder,
     loader: Recipient<DecodedBatch<P>>,
     acquirer: Recipient<AcquirePartitions>,
@@ -223,7 +231,8 @@ pub struct HouseFront<P: Pipeline> {
 
 impl<P: Pipeline> HouseFront<P> {
     fn open(&self, partition: PartitionId) -> (Door, Claim) {
-        let fence = Arc::new(Fence::new(partition));
+        let counts = self.ledger.of(&partition);
+        let fence = Arc::new(Fence::counted(partition, counts));
         let in_hand = InHand::default();
         let params = PartitionParams {
             fence: fence.clone(),
