@@ -3,13 +3,9 @@
 
 use std::process::ExitCode;
 
-use longshore::config::Kind;
-
-const KINDS: [Kind; 2] = [
-    Kind { name: "ads", default_topics: &["ads.events"] },
-    Kind { name: "payments", default_topics: &["payments.transfers"] },
-];
+use longshore::pipelines;
+use longshore::pipelines::ads::Ads;
 
 fn main() -> ExitCode {
-    longshore::main(&KINDS)
+    longshore::main(pipelines![Ads])
 }

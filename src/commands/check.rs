@@ -1,7 +1,8 @@
 //! `longshore check`: everything that can be known to be wrong before a pipeline runs.
 
-use super::context::{Context, Overrides};
+use super::context::{Context, Overrides, block_on};
 use super::error::CommandError;
+use crate::check;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,6 +27,19 @@ pub(crate) struct Args {
 /// # Errors
 /// Something does not hold.
 pub(crate) fn execute(context: &Context, args: &Args) -> Result<(), CommandError> {
-    let _config = context.load(&args.overrides)?.select(&[])?;
-    Err(CommandError::failed("check is not wired yet"))
+    let config = context.load(&args.overrides)?.select(&[])?;
+    let migrations = super::migrate::sets(context, &config);
+    block_on(async {
+        let findings = check::everything(&config, &migrations).await;
+        match args.json {
+            true => println!("{}", serde_json::to_string_pretty(&findings).expect("plain values")),
+            false => findings.iter().for_each(|finding| println!("{finding}")),
+        }
+        let wrong = findings.iter().filter(|finding| !finding.holds).count();
+        match wrong {
+            0 => Ok(()),
+            1 => Err(CommandError::failed("one thing does not hold")),
+            _ => Err(CommandError::failed(format!("{wrong} things do not hold"))),
+        }
+    })
 }

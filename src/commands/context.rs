@@ -5,14 +5,16 @@ use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::commands::error::CommandError;
 use crate::config::{Config, ConfigError, Kind, Layers, Secret};
+use crate::service::AnyPipeline;
 
 /// What every command is given. No `Debug`: the environment may hold secrets.
 pub(crate) struct Context {
-    /// The kinds of pipelines that this program has.
-    pub(crate) kinds: Vec<Kind>,
+    /// The pipelines that this program has.
+    pub(crate) pipelines: Vec<Arc<dyn AnyPipeline>>,
     /// The configuration file that was named, if any.
     pub(crate) config_file: Option<PathBuf>,
     /// The process's environment.
@@ -37,6 +39,11 @@ fn secret_url(url: &str) -> Result<Secret, Infallible> {
 }
 
 impl Context {
+    /// What the configuration calls the program's pipelines.
+    pub(crate) fn kinds(&self) -> Vec<Kind> {
+        self.pipelines.iter().map(|pipeline| pipeline.kind()).collect()
+    }
+
     /// A variable of the environment; an empty one counts as not set.
     pub(crate) fn variable(&self, name: &str) -> Option<&OsStr> {
         let mut set = self.environment.iter().filter(|(_, value)| !value.is_empty());
@@ -51,7 +58,7 @@ impl Context {
         let layers = Layers::new()
             .file(self.config_file.as_deref())?
             .environment(self.environment.iter().cloned())?;
-        overrides.lay_on(layers).build(&self.kinds)
+        overrides.lay_on(layers).build(&self.kinds())
     }
 }
 
@@ -74,9 +81,9 @@ impl Overrides {
 ///
 /// # Errors
 /// What `work` says, or that the runtime cannot be made.
-pub(crate) fn block_on<F>(work: F) -> Result<(), CommandError>
+pub(crate) fn block_on<F, T>(work: F) -> Result<T, CommandError>
 where
-    F: Future<Output = Result<(), CommandError>>,
+    F: Future<Output = Result<T, CommandError>>,
 {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.map_err(CommandError::failed)?.block_on(work)

@@ -2,9 +2,19 @@
 
 use std::net::SocketAddr;
 
-use super::context::{Context, Overrides};
+use deadpool::managed::Object;
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
+use tokio::runtime::Handle;
+
+use super::context::{Context, Overrides, block_on};
 use super::error::CommandError;
 use crate::config::{Config, ConfigError, Layers, Secret};
+use crate::demo::{self, FeedPlan, Summary};
+use crate::embedded::{EmbeddedServers, PostgresOptions, ServersOptions};
+use crate::feed::{AdsFeed, AdsOptions};
+use crate::postgres::connect::SessionSettings;
+use crate::postgres::pool::QueryPool;
+use crate::service::connect_options;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -33,27 +43,100 @@ pub(crate) struct Args {
     pub(crate) servers: Overrides,
 }
 
+/// Partitions of the demo's topic.
+const PARTITIONS: i32 = 8;
+
+/// Records a second of a feed without an end: a load that any laptop carries beside other work.
+const STEADY_RATE: u32 = 20_000;
+
+/// Topic and group of the demo, so that it never touches those of a service on the same servers.
+const TOPIC: &str = "longshore.demo.ads.events";
+const GROUP: &str = "longshore.demo.ads";
+
 /// Runs the demo to its end.
 ///
 /// # Errors
-/// A server cannot be started or reached; a pipeline failed.
+/// A server cannot be started or reached; a pipeline failed; the tables do not add up.
 pub(crate) fn execute(context: &Context, args: &Args) -> Result<(), CommandError> {
-    let embedded = Overrides {
-        brokers: Some("127.0.0.1:9092".to_owned()),
-        database_url: Some(Secret::url("postgres://demo@127.0.0.1/demo")),
+    let say = |line: &str| println!("{line}");
+    let topics = [(TOPIC, PARTITIONS)];
+    let options = ServersOptions {
+        postgres: args.servers.database_url.is_none().then(PostgresOptions::default),
+        kafka: args.servers.brokers.is_none().then_some(&topics[..]),
     };
-    let _config = configure(context, args, &embedded)?;
-    Err(CommandError::failed("demo is not wired yet"))
+    // On this thread, which lives as long as the servers: they end with it, however it ends.
+    let servers = EmbeddedServers::start(&options, &say).map_err(CommandError::failed)?;
+    let embedded = Overrides {
+        brokers: servers.kafka.as_ref().map(|kafka| kafka.brokers().to_owned()),
+        database_url: servers.postgres.as_ref().map(|postgres| Secret::url(postgres.url())),
+    };
+    let config = configure(context, args, &embedded)?;
+    let shown = show(context, &config, args);
+    let stopped = servers.stop().map_err(CommandError::failed);
+    shown.and(stopped)
 }
 
-/// The demo's configuration: every kind of pipeline with its defaults, on the `embedded` servers or
-/// those that are named instead.
+/// Prepares the database, runs the demo and asks the tables.
+fn show(context: &Context, config: &Config, args: &Args) -> Result<(), CommandError> {
+    super::migrate::apply(context, config)?;
+    // Another seed each time: on the user's own servers the last demo's events are saved already.
+    let seed = match args.servers.database_url.is_some() || args.servers.brokers.is_some() {
+        true => uuid::Uuid::new_v4().as_u64_pair().0,
+        false => 1,
+    };
+    let options = AdsOptions { partitions: PARTITIONS, ..AdsOptions::default() };
+    let feed = AdsFeed::with(seed, options);
+    let before = block_on(prepare(config, &feed))?;
+    println!("topic {TOPIC} with {PARTITIONS} partitions, table ads.enriched_events");
+    let rate = args.records.is_none().then_some(STEADY_RATE);
+    let plan = FeedPlan { feed, partitions: PARTITIONS, records: args.records, rate };
+    let shown = actix::System::new()
+        .block_on(demo::run(config, &context.pipelines, plan))
+        .map_err(CommandError::failed)?;
+    let after = block_on(read(config))?;
+    println!("{after}");
+    let differences = after.differences(&before, &shown.fed);
+    if shown.settled.in_flight() > 0 || shown.settled.given_up > 0 {
+        println!("ended before everything was saved; the rest is still in the topic");
+        return Ok(());
+    }
+    match differences.is_empty() {
+        true => {
+            println!("every one of {} records is accounted for", shown.fed.expected.records());
+            Ok(())
+        }
+        false => Err(CommandError::failed(differences.join("\n"))),
+    }
+}
+
+async fn prepare(config: &Config, feed: &AdsFeed) -> Result<Summary, CommandError> {
+    let mut conn = connect(config).await?;
+    let sql = feed.reference().insert_sql();
+    conn.batch_execute(&sql).await.map_err(CommandError::failed)?;
+    Summary::read(&mut conn, GROUP).await.map_err(CommandError::failed)
+}
+
+async fn read(config: &Config) -> Result<Summary, CommandError> {
+    let mut conn = connect(config).await?;
+    Summary::read(&mut conn, GROUP).await.map_err(CommandError::failed)
+}
+
+async fn connect(config: &Config) -> Result<Object<AsyncPgConnection>, CommandError> {
+    let options = connect_options(config).map_err(CommandError::wrong_url)?;
+    let settings = SessionSettings::with_statement_timeout(config.database.statement_timeout);
+    let pool = QueryPool::new(&options, settings, 1, &Handle::current());
+    pool.get().await.map_err(CommandError::failed)
+}
+
+/// The demo's configuration: the ads pipeline with its defaults, on the `embedded` servers or those
+/// that are named instead.
 fn configure(context: &Context, args: &Args, embedded: &Overrides) -> Result<Config, ConfigError> {
-    let kinds = context.kinds.iter().filter(|kind| !kind.default_topics.is_empty());
-    let layers = kinds.fold(embedded.lay_on(Layers::new()), |layers, kind| {
-        layers.set(&["pipelines", kind.name, "start"], "earliest", "demo")
-    });
-    let listen = args.listen.to_string();
-    let layers = layers.set(&["http", "listen"], &listen, "flag --listen");
-    args.servers.lay_on(layers).build(&context.kinds)
+    let ads = ["pipelines", "ads"];
+    let layers = embedded
+        .lay_on(Layers::new())
+        .set(&[ads[0], ads[1], "start"], "earliest", "demo")
+        .set(&[ads[0], ads[1], "topics"], TOPIC, "demo")
+        .set(&[ads[0], ads[1], "group"], GROUP, "demo")
+        .set(&["http", "listen"], &args.listen.to_string(), "flag --listen");
+    args.servers.lay_on(layers).build(&context.kinds())
 }

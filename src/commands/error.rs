@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use thiserror::Error;
 
 use crate::config::ConfigError;
+use crate::postgres::connect::UrlError;
 use crate::telemetry::TelemetryError;
 
 /// Why a command did not do what was asked.
@@ -26,6 +27,11 @@ impl CommandError {
     /// A failure while running.
     pub(crate) fn failed(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Failed(error.into())
+    }
+
+    /// A database URL that cannot be used.
+    pub(crate) fn wrong_url(error: UrlError) -> Self {
+        Self::Usage(format!("database.url: {error}"))
     }
 
     /// Tells the user on standard error, causes included, and gives the exit status.

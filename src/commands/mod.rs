@@ -9,18 +9,20 @@ mod error;
 mod migrate;
 mod offsets;
 mod run;
+mod table;
 #[cfg(test)]
 mod tests;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
 use self::context::Context;
 use self::error::CommandError;
-use crate::config::Kind;
+use crate::service::AnyPipeline;
 use crate::telemetry::{self, LogFormat};
 
 const ABOUT: &str = "Moves Kafka records into PostgreSQL in batches";
@@ -75,15 +77,15 @@ enum Command {
     Demo(demo::Args),
 }
 
-/// The whole program, with these kinds of pipelines: reads the command line and the environment,
+/// The whole program, with these pipelines: reads the command line and the environment,
 /// does what they say, and tells by the exit status how it went.
-pub fn main(kinds: &[Kind]) -> ExitCode {
+pub fn main(pipelines: Vec<Arc<dyn AnyPipeline>>) -> ExitCode {
     // The only look at the environment; everything behind here is given what it needs.
-    execute(kinds, std::env::args_os(), std::env::vars_os().collect())
+    execute(pipelines, std::env::args_os(), std::env::vars_os().collect())
 }
 
 fn execute(
-    kinds: &[Kind],
+    pipelines: Vec<Arc<dyn AnyPipeline>>,
     args: impl IntoIterator<Item = OsString>,
     environment: Vec<(OsString, OsString)>,
 ) -> ExitCode {
@@ -108,7 +110,7 @@ fn begin(
     environment: Vec<(OsString, OsString)>,
 ) -> Result<Context, CommandError> {
     let mut context =
-        Context { kinds: kinds.to_vec(), config_file: cli.config.clone(), environment };
+        Context { pipelines, config_file: cli.config.clone(), environment };
     if context.config_file.is_none() {
         context.config_file = context.variable("LONGSHORE_CONFIG").map(PathBuf::from);
     }

@@ -1,7 +1,11 @@
 //! `longshore run`: the configured pipelines, until a signal or until the end.
 
+use std::sync::Arc;
+
 use super::context::{Context, Overrides};
 use super::error::CommandError;
+use crate::config::Config;
+use crate::service::{AnyPipeline, Service, ServiceError, StopSignals};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -42,5 +46,33 @@ pub(crate) fn execute(context: &Context, args: &Args) -> Result<(), CommandError
     for note in config.notes() {
         tracing::warn!("{note}");
     }
-    Err(CommandError::failed("run is not wired yet"))
+    if args.migrate {
+        super::migrate::apply(context, &config)?;
+    }
+    let running = run(&config, &context.pipelines, args.until_end);
+    actix::System::new().block_on(running).map_err(CommandError::failed)
+}
+
+async fn run(
+    config: &Config,
+    pipelines: &[Arc<dyn AnyPipeline>],
+    until_end: bool,
+) -> Result<(), ServiceError> {
+    let mut signals = StopSignals::listen()?;
+    let mut service = tokio::select! {
+        started = Service::start(config, pipelines) => started?,
+        signal = signals.next() => {
+            tracing::info!(signal, "ended before it was running");
+            return Ok(());
+        }
+    };
+    let ended = tokio::select! {
+        ended = service.run(until_end) => ended,
+        signal = signals.next() => {
+            tracing::info!(signal, limit = ?config.drain_limit, "draining");
+            Ok(())
+        }
+    };
+    let drained = signals.or_exit(service.drain()).await;
+    ended.and(drained.map(drop))
 }
