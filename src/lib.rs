@@ -1,3 +1,5 @@
 //! Longshore: moves Kafka records into PostgreSQL in batches.
 
+pub mod pipelines;
 pub mod positions;
+pub mod postgres;
