@@ -1,3 +1,4 @@
 //! Longshore: moves Kafka records into PostgreSQL in batches.
 
+pub mod embedded;
 pub mod positions;
