@@ -1,4 +1,5 @@
 //! Longshore: moves Kafka records into PostgreSQL in batches.
 
 pub mod embedded;
+pub mod feed;
 pub mod positions;

@@ -61,10 +61,10 @@ fn cache_directory() -> Result<PathBuf, String> {
 
 fn fetch(installation: &Path, say: &dyn Fn(&str)) -> Result<(), String> {
     say(&format!(
-        "fetching PostgreSQL {MAJOR} (about 15 MB, once) for {}-{} from {}, kept in {}",
+        "fetching PostgreSQL {MAJOR} (about 15 MB, once) for {}-{} from Maven Central \
+         (io.zonky.test.postgres), kept in {}",
         env::consts::OS,
         env::consts::ARCH,
-        zonky::URL,
         installation.display()
     ));
     let spinner = ProgressBar::new_spinner().with_message("downloading PostgreSQL");
