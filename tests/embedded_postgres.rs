@@ -1,4 +1,5 @@
 //! The embedded PostgreSQL: it starts, it is alone, it ends with its owner, it leaves nothing.
+#![allow(clippy::unwrap_used)] // in helpers too, where the lint does not see a test
 
 use std::env;
 use std::fs::{self, Permissions};

@@ -56,21 +56,18 @@ pub(super) fn find(source: &BinarySource, say: &dyn Fn(&str)) -> Result<Binaries
         BinarySource::Directory(directory) => inspect(directory, "given").map_err(|problem| {
             EmbeddedError::UnfitBinaries { directory: directory.clone(), problem }
         }),
-        BinarySource::Fetched => fetched(say),
-        BinarySource::System => system().map_err(|problem| EmbeddedError::NoBinaries { problem }),
-        BinarySource::SystemOrFetched => match system() {
-            Ok(binaries) => Ok(binaries),
-            Err(why) => {
-                say(&why);
-                fetched(say)
-            }
-        },
+        BinarySource::Fetched => fetch::cached_or_fetched(say).map_err(no_binaries),
+        BinarySource::System => system().map_err(no_binaries),
+        BinarySource::SystemOrFetched => system().or_else(|none| {
+            say(&none);
+            fetch::cached_or_fetched(say)
+                .map_err(|problem| no_binaries(format!("{none}, and {problem}")))
+        }),
     }
 }
 
-fn fetched(say: &dyn Fn(&str)) -> Result<Binaries, EmbeddedError> {
-    let fetched = fetch::cached_or_fetched(say);
-    fetched.map_err(|problem| EmbeddedError::NoBinaries { problem })
+fn no_binaries(problem: String) -> EmbeddedError {
+    EmbeddedError::NoBinaries { problem }
 }
 
 fn system() -> Result<Binaries, String> {
@@ -88,18 +85,22 @@ fn system() -> Result<Binaries, String> {
     Err(format!("no PostgreSQL {MAJOR_MIN} or newer is installed here{}", unfit.concat()))
 }
 
-/// Where systems keep a PostgreSQL, best first.
-fn candidates() -> Vec<PathBuf> {
+/// Where systems keep a PostgreSQL, best first. Lazy, because the first will usually do.
+fn candidates() -> impl Iterator<Item = PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    let mut found: Vec<PathBuf> = env::split_paths(&path).filter(|dir| dir.is_absolute()).collect();
-    found.extend(asked_of_pg_config());
-    found.extend(versioned("/usr/lib/postgresql", "", "bin"));
-    found.extend(versioned("/usr", "pgsql-", "bin"));
-    for homebrew in ["/opt/homebrew/opt", "/usr/local/opt", "/home/linuxbrew/.linuxbrew/opt"] {
-        found.extend(versioned(homebrew, "postgresql@", "bin"));
-    }
-    found.extend(versioned("/Applications/Postgres.app/Contents/Versions", "", "bin"));
-    found
+    let on_path: Vec<_> = env::split_paths(&path).filter(|dir| dir.is_absolute()).collect();
+    let places = [
+        ("/usr/lib/postgresql", ""),
+        ("/usr", "pgsql-"),
+        ("/opt/homebrew/opt", "postgresql@"),
+        ("/usr/local/opt", "postgresql@"),
+        ("/home/linuxbrew/.linuxbrew/opt", "postgresql@"),
+        ("/Applications/Postgres.app/Contents/Versions", ""),
+    ];
+    on_path
+        .into_iter()
+        .chain(std::iter::once_with(asked_of_pg_config).flatten())
+        .chain(places.into_iter().flat_map(|(parent, prefix)| versioned(parent, prefix)))
 }
 
 fn asked_of_pg_config() -> Option<PathBuf> {
@@ -107,14 +108,14 @@ fn asked_of_pg_config() -> Option<PathBuf> {
     Some(PathBuf::from(String::from_utf8(answer.stdout).ok()?.trim()))
 }
 
-/// The directories `parent/<prefix><version>/<leaf>`, newest version first.
-fn versioned(parent: &str, prefix: &str, leaf: &str) -> Vec<PathBuf> {
+/// The directories `parent/<prefix><version>/bin`, newest version first.
+fn versioned(parent: &str, prefix: &str) -> Vec<PathBuf> {
     let entries = Path::new(parent).read_dir().into_iter().flatten().flatten();
     let mut found: Vec<(u32, PathBuf)> = entries
         .filter_map(|entry| {
             let name = entry.file_name();
             let major = major_of(name.to_str()?.strip_prefix(prefix)?)?;
-            Some((major, entry.path().join(leaf)))
+            Some((major, entry.path().join("bin")))
         })
         .collect();
     found.sort_by_key(|(major, _)| std::cmp::Reverse(*major));

@@ -85,7 +85,7 @@ async fn download_and_unpack(installation: &Path, spinner: &ProgressBar) -> Resu
     let (version, archive) = tokio::time::timeout(FETCH_TIMEOUT, download)
         .await
         .map_err(|_| format!("the download took over {} s", FETCH_TIMEOUT.as_secs()))?
-        .map_err(|error| format!("the download failed: {error}"))?;
+        .map_err(|error| format!("the download failed: {error} (a proxy: HTTPS_PROXY)"))?;
     let size = ByteSize(archive.len() as u64).display().si();
     spinner.set_message(format!("unpacking PostgreSQL {version} ({size})"));
     let files = extract(zonky::URL, &archive, installation)

@@ -199,10 +199,10 @@ impl ProducerContext for Deliveries {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if let Err((error, _)) = result {
-            if self.failed.fetch_add(1, Ordering::Relaxed) == 0 {
-                *self.first.lock().unwrap_or_else(PoisonError::into_inner) = error.to_string();
-            }
+        if let Err((error, _)) = result
+            && self.failed.fetch_add(1, Ordering::Relaxed) == 0
+        {
+            *self.first.lock().unwrap_or_else(PoisonError::into_inner) = error.to_string();
         }
     }
 }

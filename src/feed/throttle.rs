@@ -19,12 +19,13 @@ impl UnreadLimit {
     pub const EMBEDDED: Self = Self { records: 50_000, bytes: 4 * 1024 * 1024 };
 }
 
-/// Tells how many records of a lane are settled, of those that were sent to it.
+/// Tells how many records are settled, of those that were sent; asked often, so it should be cheap.
 type Settled = Box<dyn FnMut(i32) -> u64 + Send>;
 
 /// Knows what is on its way, from what was sent and from a closure that says what is settled.
 pub struct Throttle {
     limit: UnreadLimit,
+    // One for the topic, or one a partition, or none: then nothing is held back.
     lanes: Vec<Lane>,
     settled: Settled,
 }
@@ -58,35 +59,32 @@ impl Throttle {
     /// Holds nothing back.
     pub fn off() -> Self {
         let limit = UnreadLimit { records: usize::MAX, bytes: usize::MAX };
-        Self::by_topic(limit, || u64::MAX)
+        Self { limit, lanes: Vec::new(), settled: Box::new(|_| u64::MAX) }
     }
 
     /// Whether a record of this size may be sent now. Asks what is settled only if it has to.
     pub fn admits(&mut self, partition: i32, size: usize) -> bool {
-        let at = self.lane_of(partition);
-        if self.lanes[at].has_room(&self.limit, size) {
+        let Some(lane) = lane_of(&mut self.lanes, partition) else { return true };
+        if lane.has_room(&self.limit, size) {
             return true;
         }
-        let settled = (self.settled)(partition);
-        self.lanes[at].settle(settled);
-        self.lanes[at].has_room(&self.limit, size)
+        lane.settle((self.settled)(partition));
+        lane.has_room(&self.limit, size)
     }
 
     /// Takes note of a record that was sent.
     pub fn sent(&mut self, partition: i32, size: usize) {
-        let at = self.lane_of(partition);
-        if self.limit.bytes == usize::MAX {
-            return;
-        }
-        let lane = &mut self.lanes[at];
+        let Some(lane) = lane_of(&mut self.lanes, partition) else { return };
         lane.sent += 1;
         lane.unread_bytes += size;
         lane.unread.push_back(u32::try_from(size).unwrap_or(u32::MAX));
     }
+}
 
-    fn lane_of(&self, partition: i32) -> usize {
-        usize::try_from(partition).unwrap_or(0) % self.lanes.len()
-    }
+/// The lane of a partition; `None` if nothing is held back.
+fn lane_of(lanes: &mut [Lane], partition: i32) -> Option<&mut Lane> {
+    let lane = usize::try_from(partition).unwrap_or(0).checked_rem(lanes.len())?;
+    lanes.get_mut(lane)
 }
 
 impl Lane {
