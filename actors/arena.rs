@@ -94,6 +94,16 @@ impl RecordArena {
         self.bytes.capacity() + self.slots.capacity() * size_of::<Slot>()
     }
 
+    /// Gives back what was allocated and is not used, if that is more than a fifth.
+    pub fn trim(&mut self) {
+        if self.bytes.capacity() > self.bytes.len() + self.bytes.len() / 4 {
+            self.bytes.shrink_to_fit();
+        }
+        if self.slots.capacity() > self.slots.len() + self.slots.len() / 4 {
+            self.slots.shrink_to_fit();
+        }
+    }
+
     /// The place behind the last record, if there is one.
     pub fn end(&self) -> Option<NextOffset> {
         self.slots.last().map(|slot| Offset(slot.offset).next())

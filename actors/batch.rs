@@ -40,8 +40,13 @@ impl Parcel {
 pub struct PolledBatch {
     /// The records and their ticket.
     pub parcel: Arc<Parcel>,
-    /// The place to read on from; the batch covers everything before it.
+    /// Where reading began: the position sought, or the end of the batch before it.
+    pub from: NextOffset,
+    /// The place to read on from; the batch covers everything from `from` up to it.
     pub to: NextOffset,
+    /// The seek it was read after ([`Fence::last_seek`]). A batch of an earlier one was under way
+    /// when the position changed: it chains to nothing, and is read again or was skipped on purpose.
+    pub seek: u64,
 }
 
 /// What a batch is on its whole way: the offsets it covers, under which assignment and attempt.

@@ -26,6 +26,7 @@ pub struct Fence {
     incarnation: u64,
     standing: AtomicBool,
     position: Mutex<Option<Position>>,
+    seeks: AtomicU64,
     counts: PartitionCounts,
 }
 
@@ -38,6 +39,7 @@ impl Fence {
             incarnation: NEXT_INCARNATION.fetch_add(1, SeqCst),
             standing: AtomicBool::new(true),
             position: Mutex::new(None),
+            seeks: AtomicU64::new(0),
             counts: PartitionCounts::default(),
         }
     }
@@ -94,6 +96,18 @@ impl Fence {
         if let Some(held) = self.lock().as_mut().filter(|held| held.attempt == attempt) {
             held.expected = to;
         }
+    }
+
+    /// Numbers a new seek, from 1. A [`crate::ports::Source`] calls it when it is told to seek,
+    /// before anything it reads there comes through the door.
+    pub fn begin_seek(&self) -> u64 {
+        self.seeks.fetch_add(1, SeqCst) + 1
+    }
+
+    /// The number of the last seek, 0 before the first. Batches that were read after an earlier one
+    /// are stale.
+    pub fn last_seek(&self) -> u64 {
+        self.seeks.load(SeqCst)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Position>> {

@@ -14,4 +14,6 @@ pub mod pipeline;
 pub mod ports;
 pub mod record;
 pub mod rows;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod ticket;

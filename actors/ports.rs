@@ -96,7 +96,9 @@ pub trait Lookups<P: Pipeline>: Send + Sync + 'static {
 
 /// The thread that records come from, as the house talks to it. No call waits.
 pub trait Source: Send + Sync + 'static {
-    /// Read this assignment from `position` on; give it tickets once the seek is confirmed.
+    /// Read this assignment from `position` on, stopped or not; give it tickets once that is
+    /// confirmed. Numbers the seek ([`Fence::begin_seek`]) before it returns, so that batches which
+    /// were under way can be told from those read after it.
     fn seek(&self, fence: &Arc<Fence>, position: NextOffset);
 
     /// Read this assignment no more; its offset stays where it is.

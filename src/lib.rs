@@ -2,4 +2,5 @@
 
 pub mod embedded;
 pub mod feed;
+pub mod kafka;
 pub mod positions;
