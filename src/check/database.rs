@@ -82,7 +82,11 @@ async fn server(conn: &mut AsyncPgConnection) -> Result<Finding, StoreError> {
     let Server { version, name, role, is_standby } = server;
     let text = format!("PostgreSQL {version}, database {name}, as {role}");
     Ok(match is_standby {
-        true => Finding::new("database", false, format!("{text}: read-only, a standby; name the primary in database.url")),
+        true => Finding::new(
+            "database",
+            false,
+            format!("{text}: read-only, a standby; name the primary in database.url"),
+        ),
         false => Finding::new("database", true, text),
     })
 }

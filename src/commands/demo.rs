@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use deadpool::managed::Object;
+use diesel_async::pooled_connection::deadpool::Object;
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use tokio::runtime::Handle;
 

@@ -75,5 +75,5 @@ pub(super) fn sets(context: &Context, config: &Config) -> Vec<MigrationSet> {
         config.pipelines.is_empty() || config.pipelines.iter().any(|p| p.kind == kind)
     };
     let wanted = context.pipelines.iter().filter(is_wanted).map(|code| code.migrations());
-    std::iter::once(MigrationSet::longshore()).chain(wanted).collect()
+    std::iter::once(MigrationSet::LONGSHORE).chain(wanted).collect()
 }

@@ -97,7 +97,7 @@ fn execute(
             return ExitCode::from(u8::try_from(answer.exit_code()).unwrap_or(2));
         }
     };
-    match begin(kinds, &cli, environment).and_then(|context| dispatch(&context, &cli.command)) {
+    match begin(pipelines, &cli, environment).and_then(|context| dispatch(&context, &cli.command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => error.report(),
     }
@@ -105,12 +105,11 @@ fn execute(
 
 /// Sets up what is there before any command: logs, and what the commands are given.
 fn begin(
-    kinds: &[Kind],
+    pipelines: Vec<Arc<dyn AnyPipeline>>,
     cli: &Cli,
     environment: Vec<(OsString, OsString)>,
 ) -> Result<Context, CommandError> {
-    let mut context =
-        Context { pipelines, config_file: cli.config.clone(), environment };
+    let mut context = Context { pipelines, config_file: cli.config.clone(), environment };
     if context.config_file.is_none() {
         context.config_file = context.variable("LONGSHORE_CONFIG").map(PathBuf::from);
     }

@@ -145,9 +145,8 @@ async fn ends(config: &Config, pipeline: &PipelineConfig) -> BTreeMap<(String, i
         };
     for topic in &pipeline.topics {
         match positions.describe(topic).await {
-            Ok(described) => ends.extend(
-                described.partitions.iter().map(|p| ((topic.clone(), p.index), p.end.0)),
-            ),
+            Ok(described) => ends
+                .extend(described.partitions.iter().map(|p| ((topic.clone(), p.index), p.end.0))),
             Err(error) => {
                 tracing::warn!(topic, %error, "the ends of the partitions are not known");
             }

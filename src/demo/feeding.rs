@@ -45,7 +45,8 @@ pub(super) struct Feeding {
 impl Feeding {
     /// Begins to feed the first topic of the first pipeline.
     pub(super) fn start(config: &Config, plan: FeedPlan, ledger: Ledger) -> std::io::Result<Self> {
-        let (brokers, topic) = (config.kafka.brokers.clone(), config.pipelines[0].topics[0].clone());
+        let (brokers, topic) =
+            (config.kafka.brokers.clone(), config.pipelines[0].topics[0].clone());
         let properties: Vec<_> = config.kafka.properties.to_map().into_iter().collect();
         let (sent, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let (counted, stopped) = (sent.clone(), stop.clone());

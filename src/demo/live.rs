@@ -61,7 +61,10 @@ impl LiveLine {
         if rows > 0 && self.first_row.is_none() {
             let took = self.begun.elapsed();
             self.first_row = Some(took);
-            self.say(&format!("first row saved {:.2} s after the service started", took.as_secs_f64()));
+            self.say(&format!(
+                "first row saved {:.2} s after the service started",
+                took.as_secs_f64()
+            ));
         }
         let window = self.window.0.elapsed();
         if window >= RATE_WINDOW || self.rate == 0.0 {

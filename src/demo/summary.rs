@@ -78,7 +78,9 @@ impl Summary {
         counts
             .chain([cost])
             .filter(|(_, found, wanted)| found != wanted)
-            .map(|(what, found, wanted)| format!("{what}: {found} in the tables, {wanted} expected"))
+            .map(|(what, found, wanted)| {
+                format!("{what}: {found} in the tables, {wanted} expected")
+            })
             .collect()
     }
 }

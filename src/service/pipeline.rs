@@ -115,6 +115,7 @@ impl Start<'_> {
             pipeline: self.pipeline.name.clone(),
             group: self.pipeline.group.clone(),
             start: self.pipeline.start,
+            owner: owner(),
             sessions: self.config.database.connections,
             statement_timeout: self.config.database.statement_timeout,
             tables: P::Rows::tables(),
@@ -144,4 +145,11 @@ impl Start<'_> {
             revoke_wait: REVOKE_WAIT,
         }
     }
+}
+
+/// Who we are in the offset rows: where to look for the process, and never the same twice.
+fn owner() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let (host, incarnation) = (host.trim(), uuid::Uuid::new_v4().simple());
+    format!("{host}/{}/{incarnation}", std::process::id())
 }

@@ -6,14 +6,12 @@ pub mod tables;
 mod tests;
 
 use diesel_migrations::embed_migrations;
-use longshore_actors::pipeline::Order;
 
 pub use pipeline::Ads;
 
 use crate::postgres::migrate::MigrationSet;
+use crate::service::PostgresPipeline;
 
-/// The order that ads need: none, an event says all by itself.
-pub const ORDER: Order = Order::Unordered;
-
-/// The tables of ads.
-pub const MIGRATIONS: MigrationSet = MigrationSet::new("ads", embed_migrations!("migrations/ads"));
+impl PostgresPipeline for Ads {
+    const MIGRATIONS: MigrationSet = MigrationSet::new("ads", embed_migrations!("migrations/ads"));
+}

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use chrono::{DateTime, Utc};
 use longshore_actors::error::Reject;
-use longshore_actors::pipeline::{Out, Outcome, Pipeline};
+use longshore_actors::pipeline::{Order, Out, Outcome, Pipeline};
 use longshore_actors::record::{Record, Unparsed};
 use serde::Deserialize;
 use uuid::Uuid;
@@ -45,6 +45,8 @@ pub enum Kind {
 
 impl Pipeline for Ads {
     const NAME: &'static str = "ads";
+    const TOPICS: &'static [&'static str] = &["ads.events"];
+    const ORDER: Order = Order::Unordered;
     type Event<'a> = AdEvent<'a>;
     type Context = Known;
     type Rows = (EnrichedEvent<'static>,);
