@@ -81,7 +81,11 @@ async fn acquire(store: Arc<dyn Store>, mut claims: Vec<Claim>) {
         let fences: Vec<_> = claims.iter().map(|claim| claim.fence.clone()).collect();
         match store.acquire(&fences).await {
             Ok(answers) => {
-                return claims.iter().zip(answers).for_each(|(c, answer)| c.tell(answer));
+                claims = tell_all(claims, answers);
+                if claims.is_empty() {
+                    return;
+                }
+                backoff.wait().await;
             }
             Err(error) if error.fate() == crate::error::Fate::Retry => {
                 warn!(partitions = claims.len(), %error, "cannot acquire yet");
@@ -95,6 +99,21 @@ async fn acquire(store: Arc<dyn Store>, mut claims: Vec<Claim>) {
     }
 }
 
+/// Tells every claim its answer and gives back those that must be asked for again.
+fn tell_all(claims: Vec<Claim>, answers: Vec<Acquired>) -> Vec<Claim> {
+    let mut again = Vec::new();
+    for (claim, answer) in claims.into_iter().zip(answers) {
+        match answer {
+            Acquired::Busy { reason } => {
+                warn!(partition = %claim.fence.partition(), reason, "cannot acquire yet");
+                again.push(claim);
+            }
+            answer => claim.tell(answer),
+        }
+    }
+    again
+}
+
 impl Claim {
     fn tell(&self, answer: Acquired) {
         // A partition that ended meanwhile needs no answer.
@@ -106,7 +125,7 @@ impl Claim {
             Acquired::Refused { reason } => {
                 let _ = self.refused.try_send(AcquireRefused { reason });
             }
-            Acquired::Fallen | Acquired::Fenced { .. } => {}
+            Acquired::Fallen | Acquired::Busy { .. } | Acquired::Fenced { .. } => {}
         }
     }
 }

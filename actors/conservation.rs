@@ -2,6 +2,11 @@
 //! for each partition, at any time.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hashbrown::HashMap;
+
+use crate::record::PartitionId;
 
 /// How the records of one batch were settled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,7 +36,7 @@ impl Settled {
     }
 }
 
-/// The running counters of one assignment of one partition.
+/// The running counters of one partition.
 #[derive(Debug, Default)]
 pub struct PartitionCounts {
     read: AtomicU64,
@@ -89,5 +94,37 @@ impl PartitionCounts {
         };
         let given_up = self.given_up.load(Relaxed);
         Conservation { read: self.read.load(Relaxed), settled, given_up }
+    }
+}
+
+/// The counters of all partitions that a house ever had, across assignments. Cheap to clone; all
+/// clones are one ledger.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger(Arc<Mutex<HashMap<PartitionId, Arc<PartitionCounts>>>>);
+
+impl Ledger {
+    /// The counters of `partition`.
+    pub fn of(&self, partition: &PartitionId) -> Arc<PartitionCounts> {
+        self.lock().entry(partition.clone()).or_default().clone()
+    }
+
+    /// The counters of every partition now.
+    pub fn snapshot(&self) -> Vec<(PartitionId, Conservation)> {
+        let counters = self.lock();
+        counters.iter().map(|(id, counts)| (id.clone(), counts.snapshot())).collect()
+    }
+
+    /// The counters of all partitions together.
+    pub fn total(&self) -> Conservation {
+        self.snapshot().into_iter().fold(Conservation::default(), |mut all, (_, one)| {
+            all.read += one.read;
+            all.given_up += one.given_up;
+            all.settled.add(one.settled);
+            all
+        })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<PartitionId, Arc<PartitionCounts>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

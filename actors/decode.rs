@@ -55,7 +55,7 @@ impl<P: Pipeline> Decoder<P> {
             Ok(Ok(event)) => Entry::Event { event, lane: self.hasher.hash_one(&self.lane) },
             Ok(Err(Unparsed::Skip(reason))) => Entry::Skip(reason),
             Ok(Err(Unparsed::Reject(error))) => {
-                Entry::Reject(Box::new(Reject::new("cannot be read", error)))
+                Entry::Reject(Box::new(Reject::new("malformed", error)))
             }
             Err(panic) => Entry::Reject(Box::new(rejected_by_panic("parse", &*panic))),
         }

@@ -2,8 +2,8 @@
 //! partition's batches. It outlives the actors, so that whoever comes late sees at the last door
 //! that the partition was let go, given up or taken by another owner.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 
 use crate::conservation::PartitionCounts;
 use crate::record::{NextOffset, PartitionId};
@@ -27,12 +27,17 @@ pub struct Fence {
     standing: AtomicBool,
     position: Mutex<Option<Position>>,
     seeks: AtomicU64,
-    counts: PartitionCounts,
+    counts: Arc<PartitionCounts>,
 }
 
 impl Fence {
     /// A fence for a partition that was just assigned; it has no position until it is acquired.
     pub fn new(partition: PartitionId) -> Self {
+        Self::counted(partition, Arc::default())
+    }
+
+    /// The same, counting in `counts`, which outlive the assignment.
+    pub fn counted(partition: PartitionId, counts: Arc<PartitionCounts>) -> Self {
         static NEXT_INCARNATION: AtomicU64 = AtomicU64::new(1);
         Self {
             partition,
@@ -40,7 +45,7 @@ impl Fence {
             standing: AtomicBool::new(true),
             position: Mutex::new(None),
             seeks: AtomicU64::new(0),
-            counts: PartitionCounts::default(),
+            counts,
         }
     }
 
@@ -54,7 +59,7 @@ impl Fence {
         self.incarnation
     }
 
-    /// What became of the partition's records under this assignment.
+    /// What became of the partition's records.
     pub fn counts(&self) -> &PartitionCounts {
         &self.counts
     }

@@ -132,13 +132,15 @@ impl<P: Pipeline> PartitionActor<P> {
         let asked = async move {
             loop {
                 backoff.wait().await;
-                match store.reacquire(&fence).await {
+                let reason = match store.reacquire(&fence).await {
+                    Ok(Acquired::Busy { reason }) => reason,
                     Ok(answer) => break (answer, backoff),
-                    Err(error) if fence.stands() => {
-                        warn!(partition = %fence.partition(), %error, "cannot reacquire yet");
-                    }
-                    Err(_) => break (Acquired::Fallen, backoff),
+                    Err(error) => error.to_string(),
+                };
+                if !fence.stands() {
+                    break (Acquired::Fallen, backoff);
                 }
+                warn!(partition = %fence.partition(), reason, "cannot reacquire yet");
             }
         };
         ctx.spawn(asked.into_actor(self).map(|(answer, backoff), this, ctx| {
@@ -153,7 +155,7 @@ impl<P: Pipeline> PartitionActor<P> {
                 self.fence.hold(epoch, next_offset);
                 self.send_again(next_offset, ctx);
             }
-            Acquired::Fallen => {}
+            Acquired::Fallen | Acquired::Busy { .. } => {}
             Acquired::Fenced { owner } => self.stop(StopReason::Fenced { owner }),
             Acquired::Refused { reason } => self.stop(StopReason::Failed { reason }),
         }

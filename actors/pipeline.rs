@@ -14,6 +14,12 @@ pub trait Pipeline: Send + Sync + Sized + 'static {
     /// The name in the configuration: `[pipelines.NAME]`.
     const NAME: &'static str;
 
+    /// The topics that it reads unless the configuration names others.
+    const TOPICS: &'static [&'static str] = &[];
+
+    /// The order that its records are worked in unless the configuration names another.
+    const ORDER: Order = Order::ByKey;
+
     /// What a record says. It may borrow from the record (`Cow<'a, str>`), which saves copies.
     type Event<'a>: Send + Sync;
 

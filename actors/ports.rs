@@ -62,6 +62,12 @@ pub enum Acquired {
     },
     /// The assignment ended meanwhile; nothing was changed.
     Fallen,
+    /// It cannot be taken just now (another transaction holds its row, say); the others were not
+    /// held up by it. Ask for this one again.
+    Busy {
+        /// What the store says.
+        reason: String,
+    },
     /// Another owner has it (reacquire only).
     Fenced {
         /// Who; `None` after an operator moved the offset.

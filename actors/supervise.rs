@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::watch;
 
 /// An actor that ended by a panic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,12 +21,12 @@ pub struct ActorDown {
 #[derive(Clone, Debug)]
 pub struct DownGuard {
     actor: &'static str,
-    news: mpsc::UnboundedSender<ActorDown>,
+    news: watch::Sender<Option<ActorDown>>,
 }
 
 impl DownGuard {
     /// A guard for `actor`, which reports to `news`.
-    pub fn new(actor: &'static str, news: mpsc::UnboundedSender<ActorDown>) -> Self {
+    pub fn new(actor: &'static str, news: watch::Sender<Option<ActorDown>>) -> Self {
         Self { actor, news }
     }
 }
@@ -34,8 +34,7 @@ impl DownGuard {
 impl Drop for DownGuard {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            // Nobody listening means that the house is being taken down already.
-            let _ = self.news.send(ActorDown { actor: self.actor });
+            self.news.send_replace(Some(ActorDown { actor: self.actor }));
         }
     }
 }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 use hashbrown::DefaultHashBuilder;
-use tokio::sync::mpsc;
+use tokio::sync::watch;
 
 use crate::acquirer::{AcquirePartitions, Acquirer, Claim};
 use crate::batch::{DecodedBatch, LoadedBatch, WorkChunk};
+use crate::conservation::Ledger;
 use crate::context::ContextLoader;
 use crate::decode::Decoder;
 use crate::door::{Door, Front, InHand};
@@ -61,14 +62,14 @@ pub enum Placement {
 /// A running house. Everything in it ends with [`House::stop`].
 pub struct House<P: Pipeline> {
     front: Arc<HouseFront<P>>,
-    downs: mpsc::UnboundedReceiver<ActorDown>,
+    downs: watch::Receiver<Option<ActorDown>>,
     arbiters: Vec<Arbiter>,
 }
 
 impl<P: Pipeline> House<P> {
     /// Starts all actors but the partitions'. Must be called inside an actix system.
     pub fn build(params: HouseParams<P>) -> Self {
-        let (news, downs) = mpsc::unbounded_channel();
+        let (news, downs) = watch::channel(None);
         let mut builder = Builder { params, news, arbiters: Vec::new() };
         let board = CommitBoard::default();
         let persisters = builder.persisters(&board);
@@ -83,6 +84,7 @@ impl<P: Pipeline> House<P> {
             hasher: DefaultHashBuilder::default(),
             params,
             board,
+            ledger: Ledger::default(),
             loader,
             acquirer,
             arbiter,
@@ -96,12 +98,18 @@ impl<P: Pipeline> House<P> {
         self.front.clone()
     }
 
+    /// What became of all records so far.
+    pub fn ledger(&self) -> &Ledger {
+        &self.front.ledger
+    }
+
     /// Waits until an actor panics.
-    pub async fn down(&mut self) -> ActorDown {
-        match self.downs.recv().await {
-            Some(down) => down,
+    pub async fn down(&self) -> ActorDown {
+        let mut downs = self.downs.clone();
+        match downs.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(down)) => down.clone(),
             // The front holds a sender for as long as the house stands.
-            None => std::future::pending().await,
+            _ => std::future::pending().await,
         }
     }
 
@@ -119,7 +127,7 @@ impl<P: Pipeline> House<P> {
 /// Starts the stages, each upon the one behind it.
 struct Builder<P: Pipeline> {
     params: HouseParams<P>,
-    news: mpsc::UnboundedSender<ActorDown>,
+    news: watch::Sender<Option<ActorDown>>,
     arbiters: Vec<Arbiter>,
 }
 
@@ -214,16 +222,18 @@ pub struct HouseFront<P: Pipeline> {
     params: HouseParams<P>,
     budget: Budget,
     board: CommitBoard,
+    ledger: Ledger,
     hasher: DefaultHashBuilder,
     loader: Recipient<DecodedBatch<P>>,
     acquirer: Recipient<AcquirePartitions>,
     arbiter: ArbiterHandle,
-    news: mpsc::UnboundedSender<ActorDown>,
+    news: watch::Sender<Option<ActorDown>>,
 }
 
 impl<P: Pipeline> HouseFront<P> {
     fn open(&self, partition: PartitionId) -> (Door, Claim) {
-        let fence = Arc::new(Fence::new(partition));
+        let counts = self.ledger.of(&partition);
+        let fence = Arc::new(Fence::counted(partition, counts));
         let in_hand = InHand::default();
         let params = PartitionParams {
             fence: fence.clone(),

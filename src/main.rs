@@ -1,2 +1,11 @@
-//! The `longshore` binary.
-fn main() {}
+//! The `longshore` binary: the pipelines that ship, behind the same door that a user's own binary
+//! goes through.
+
+use std::process::ExitCode;
+
+use longshore::pipelines;
+use longshore::pipelines::ads::Ads;
+
+fn main() -> ExitCode {
+    longshore::main(pipelines![Ads])
+}

@@ -1,12 +1,14 @@
 //! A house in memory, without servers: a store with faults to order, a source that reads from
-//! vectors, and a small pipeline. For tests of the house, and of pipelines.
+//! vectors, and a small pipeline; a front without a house, and batches made by hand. For tests of
+//! the house, of sources, of stores and of pipelines.
 
-mod front;
+pub mod front;
 mod source;
 mod store;
 mod tally;
+mod worked;
 
-pub use front::detached_door;
 pub use source::MemorySource;
 pub use store::{Fault, MemoryStore, SavedRow};
 pub use tally::{Tally, TallyContext, TallyRow, tally_value};
+pub use worked::{Given, home, work};

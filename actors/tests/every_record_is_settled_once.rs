@@ -55,7 +55,7 @@ async fn a_rejected_a_skipped_and_a_panicking_record_cost_only_themselves() {
     let mut parked = fixture.store.parked();
     parked.sort_by_key(|(_, offset, _)| *offset);
     let reasons: Vec<_> = parked.iter().map(|(_, o, reason)| (o.0, reason.as_str())).collect();
-    assert_eq!(reasons, [(10, "panic"), (20, "number"), (40, "cannot be read")]);
+    assert_eq!(reasons, [(10, "panic"), (20, "number"), (40, "malformed")]);
     let settled = fixture.conservation().settled;
     assert_eq!((settled.saved, settled.skipped, settled.parked), (96, 1, 3));
     assert_eq!(fixture.store.rows().len(), 96, "no row of a refused record");

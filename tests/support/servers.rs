@@ -23,8 +23,10 @@ fn variable(name: &str) -> Option<String> {
     let value = std::env::var(name).ok().filter(|value| !value.is_empty());
     if value.is_none() {
         let test = std::thread::current().name().unwrap_or("a test").to_owned();
-        // Straight to the handle: the harness swallows what a passing test prints by macro.
-        let _ = writeln!(std::io::stderr(), "left out: {test}: {name} is not set");
+        let line = format!("left out: {test}: {name} is not set\n");
+        // Straight to the handle, because the harness swallows what a passing test prints by
+        // macro; in one piece, because tests run side by side.
+        let _ = std::io::stderr().write_all(line.as_bytes());
     }
     value
 }

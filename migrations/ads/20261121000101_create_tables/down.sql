@@ -1,0 +1,3 @@
+drop table if exists ads.enriched_events;
+drop table if exists ads.campaigns;
+drop table if exists ads.advertisers;

@@ -1,0 +1,189 @@
+//! The database: whether it answers, who stands between, what is migrated, what we may do there
+//! and whether there are connections enough.
+
+use diesel::prelude::*;
+use diesel::sql_query;
+use diesel::sql_types::{Bool, Integer, Text};
+use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use longshore_actors::context::LOOKUPS_AT_A_TIME;
+use longshore_actors::error::StoreError;
+use tokio::runtime::Handle;
+
+use super::Finding;
+use crate::config::Config;
+use crate::postgres::connect::{ConnectOptions, SessionSettings};
+use crate::postgres::migrate::{self, MigrationSet};
+use crate::postgres::pool::QueryPool;
+use crate::service::connect_options;
+
+/// Connections of a pipeline besides the saving ones and those for lookups: one for acquire.
+const RESERVED_CONNECTIONS: usize = 1;
+
+/// Connections of the whole service: one that `--until-end` looks at the offsets by.
+const SERVICE_CONNECTIONS: usize = 1;
+
+pub(super) async fn findings(config: &Config, migrations: &[MigrationSet]) -> Vec<Finding> {
+    let options = match connect_options(config) {
+        Ok(options) => options,
+        Err(error) => return vec![Finding::new("database.url", false, error.to_string())],
+    };
+    let settings = SessionSettings::with_statement_timeout(config.database.statement_timeout);
+    let pool = QueryPool::new(&options, settings, 2, &Handle::current());
+    let mut findings = Vec::new();
+    if let Err(error) = look(config, &options, &pool, migrations, &mut findings).await {
+        let subject = if findings.is_empty() { "database" } else { "database, looked at further" };
+        let text = format!("{error}; is database.url right and the server up?");
+        findings.push(Finding::new(subject, false, text));
+    }
+    findings
+}
+
+async fn look(
+    config: &Config,
+    options: &ConnectOptions,
+    pool: &QueryPool,
+    migrations: &[MigrationSet],
+    findings: &mut Vec<Finding>,
+) -> Result<(), StoreError> {
+    let mut conn = pool.get().await?;
+    findings.push(server(&mut conn).await?);
+    findings.push(pooler(&mut conn, pool).await?);
+    findings.push(limits(config, &mut conn).await?);
+    let pending = migrate::pending(options, migrations).await?;
+    let text = match pending.is_empty() {
+        true => "all applied".to_owned(),
+        false => format!("missing: {}; run `longshore migrate`", pending.join(", ")),
+    };
+    let is_migrated = pending.is_empty();
+    findings.push(Finding::new("migrations", is_migrated, text));
+    if is_migrated {
+        findings.push(grants(&mut conn).await?);
+    }
+    Ok(())
+}
+
+#[derive(QueryableByName)]
+struct Server {
+    #[diesel(sql_type = Text)]
+    version: String,
+    #[diesel(sql_type = Text)]
+    name: String,
+    #[diesel(sql_type = Text)]
+    role: String,
+    #[diesel(sql_type = Bool)]
+    is_standby: bool,
+}
+
+async fn server(conn: &mut AsyncPgConnection) -> Result<Finding, StoreError> {
+    let query = "select current_setting('server_version') as version, \
+         current_database()::text as name, current_user::text as role, \
+         pg_is_in_recovery() as is_standby";
+    let server: Server = sql_query(query).get_result(conn).await.map_err(of_query)?;
+    let Server { version, name, role, is_standby } = server;
+    let text = format!("PostgreSQL {version}, database {name}, as {role}");
+    Ok(match is_standby {
+        true => Finding::new(
+            "database",
+            false,
+            format!("{text}: read-only, a standby; name the primary in database.url"),
+        ),
+        false => Finding::new("database", true, text),
+    })
+}
+
+#[derive(QueryableByName)]
+struct Backend {
+    #[diesel(sql_type = Integer)]
+    pid: i32,
+}
+
+/// A transaction pooler hands the server connection that we had to whoever begins next: then our
+/// next transaction meets another one.
+async fn pooler(conn: &mut AsyncPgConnection, pool: &QueryPool) -> Result<Finding, StoreError> {
+    let before = backend(conn).await?;
+    let mut other = pool.get().await?;
+    other.batch_execute("begin").await.map_err(of_query)?;
+    // What a `begin` alone does not bind, a query does.
+    backend(&mut other).await?;
+    let after = backend(conn).await?;
+    other.batch_execute("rollback").await.map_err(of_query)?;
+    Ok(match before == after {
+        true => Finding::new("connection pooler", true, "no transaction pooler between"),
+        false => Finding::new(
+            "connection pooler",
+            false,
+            "a transaction pooler stands between us and the server: sessions lose their settings \
+             and temporary tables; name the server itself in database.url, or a session pool",
+        ),
+    })
+}
+
+async fn backend(conn: &mut AsyncPgConnection) -> Result<i32, StoreError> {
+    let backend: Backend =
+        sql_query("select pg_backend_pid() as pid").get_result(conn).await.map_err(of_query)?;
+    Ok(backend.pid)
+}
+
+#[derive(QueryableByName)]
+struct Connections {
+    #[diesel(sql_type = Integer)]
+    free: i32,
+    #[diesel(sql_type = Integer)]
+    most: i32,
+}
+
+async fn limits(config: &Config, conn: &mut AsyncPgConnection) -> Result<Finding, StoreError> {
+    let each = config.database.connections + LOOKUPS_AT_A_TIME + RESERVED_CONNECTIONS;
+    let wanted = config.pipelines.len() * each + SERVICE_CONNECTIONS;
+    let query = "select current_setting('max_connections')::int as most, \
+         current_setting('max_connections')::int \
+         - current_setting('superuser_reserved_connections')::int \
+         - (select count(*) from pg_stat_activity where backend_type = 'client backend')::int \
+         as free";
+    let server: Connections = sql_query(query).get_result(conn).await.map_err(of_query)?;
+    let text = format!(
+        "{wanted} wanted ({} a pipeline: {} saving, {LOOKUPS_AT_A_TIME} lookups, \
+         {RESERVED_CONNECTIONS} reserved), {} of {} free",
+        each, config.database.connections, server.free, server.most
+    );
+    let holds = i32::try_from(wanted).is_ok_and(|wanted| wanted <= server.free);
+    Ok(match holds {
+        true => Finding::new("connections", true, text),
+        false => {
+            let advice = "lower database.connections or raise the server's max_connections";
+            Finding::new("connections", false, format!("{text}; {advice}"))
+        }
+    })
+}
+
+#[derive(QueryableByName)]
+struct Named {
+    #[diesel(sql_type = Text)]
+    name: String,
+}
+
+async fn grants(conn: &mut AsyncPgConnection) -> Result<Finding, StoreError> {
+    let query = "select c.oid::regclass::text as name \
+         from pg_class c join pg_namespace n on n.oid = c.relnamespace \
+         where n.nspname = 'longshore' and c.relkind = 'r' \
+         and c.relname in ('offsets', 'parked_records') \
+         and not (has_table_privilege(c.oid, 'select') and has_table_privilege(c.oid, 'insert') \
+                  and has_table_privilege(c.oid, 'update')) \
+         order by 1";
+    let refused: Vec<Named> = sql_query(query).load(conn).await.map_err(of_query)?;
+    Ok(match refused.is_empty() {
+        true => Finding::new("grants", true, "longshore's tables can be read and written"),
+        false => {
+            let names: Vec<_> = refused.into_iter().map(|table| table.name).collect();
+            let text = format!(
+                "no right to read and write {}; grant select, insert and update on them",
+                names.join(", ")
+            );
+            Finding::new("grants", false, text)
+        }
+    })
+}
+
+fn of_query(error: diesel::result::Error) -> StoreError {
+    crate::postgres::errors::of_query(&error)
+}

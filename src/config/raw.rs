@@ -1,0 +1,86 @@
+//! The configuration as it is written, key by key. Nothing is required and nothing is judged here
+//! but the form of single values; a key that is not in these tables is an error.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use longshore_actors::format::Format;
+use longshore_actors::pipeline::Order;
+use serde::Deserialize;
+
+use super::values::{BudgetChoice, List, RawProperties, Written};
+use crate::positions::StartPosition;
+
+/// The top level. No `Debug` on these: they hold secrets in clear.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawConfig {
+    pub(super) memory: Option<Written<ByteSize>>,
+    pub(super) workers: Option<Written<u64>>,
+    pub(super) drain_limit: Option<Written<Duration>>,
+    pub(super) kafka: RawKafka,
+    pub(super) database: RawDatabase,
+    pub(super) http: RawHttp,
+    pub(super) pipelines: BTreeMap<String, RawPipeline>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table, written [kafka]")]
+pub(super) struct RawKafka {
+    pub(super) brokers: Option<List>,
+    pub(super) properties: RawProperties,
+    pub(super) commit: RawCommit,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table, written [kafka.commit]")]
+pub(super) struct RawCommit {
+    pub(super) interval: Option<Written<Duration>>,
+    pub(super) records: Option<Written<u64>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table, written [database]")]
+pub(super) struct RawDatabase {
+    pub(super) url: Option<String>,
+    pub(super) password_file: Option<String>,
+    pub(super) connections: Option<Written<u64>>,
+    pub(super) statement_timeout: Option<Written<Duration>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table, written [http]")]
+pub(super) struct RawHttp {
+    pub(super) listen: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table, written [pipelines.NAME]")]
+pub(super) struct RawPipeline {
+    pub(super) kind: Option<String>,
+    pub(super) topics: Option<List>,
+    pub(super) group: Option<String>,
+    pub(super) order: Option<Order>,
+    pub(super) start: StartPosition,
+    pub(super) format: Format,
+    pub(super) batch: RawBatch,
+    pub(super) dead_letter_budget: Option<BudgetChoice>,
+    pub(super) dead_letter_topic: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table, written [pipelines.NAME.batch]")]
+pub(super) struct RawBatch {
+    pub(super) records: Option<Written<u64>>,
+    pub(super) bytes: Option<Written<ByteSize>>,
+    pub(super) linger: Option<Written<Duration>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawBudget {
+    pub(super) ratio: Option<Written<f64>>,
+    pub(super) window: Option<Written<u64>>,
+    pub(super) per_minute: Option<Written<u64>>,
+}

@@ -1,0 +1,38 @@
+//! Ways in which a record of the feed of ads cannot be read. Each takes a good value and spoils it.
+
+/// The ways, each seen in some topic.
+pub(super) const WAYS: [fn(&mut Vec<u8>); 12] = [
+    // Cut short, as by a producer with a limit of its own.
+    |value| value.truncate(value.len() / 2),
+    // Empty, which is not null.
+    Vec::clear,
+    // JSON, but no object.
+    |value| {
+        value.insert(0, b'[');
+        value.push(b']');
+    },
+    // A field too few: under another name it is unknown, and ignored.
+    |value| insert_after(value, "\"user", b"_name_or"),
+    // A field twice.
+    |value| insert_after(value, "{", b"\"kind\":\"click\","),
+    // An id with a fraction.
+    |value| insert_after(value, "\"campaign_id\":", b"0."),
+    // An id of another type.
+    |value| insert_after(value, "\"advertiser_id\":", b"true,\"old_id\":"),
+    // A cost that no integer holds.
+    |value| insert_after(value, "\"cost_micros\":", b"99999999999999999999"),
+    // A kind that nobody knows.
+    |value| insert_after(value, "\"kind\":\"", b"un"),
+    // An event id that is none.
+    |value| insert_after(value, "\"event_id\":\"", b"z"),
+    // A time that is none.
+    |value| insert_after(value, "\"occurred_at\":\"", b"on "),
+    // Bytes that are no UTF-8.
+    |value| insert_after(value, "\"user_id\":\"", &[0xC3, 0x28]),
+];
+
+fn insert_after(value: &mut Vec<u8>, place: &str, inserted: &[u8]) {
+    let found = value.windows(place.len()).position(|window| window == place.as_bytes());
+    let end = found.map_or(0, |start| start + place.len());
+    value.splice(end..end, inserted.iter().copied());
+}

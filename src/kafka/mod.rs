@@ -1,0 +1,29 @@
+//! The Kafka edge: one thread that owns the consumer and reads its partitions in batches, and a
+//! small client that asks the brokers where partitions begin and end.
+//!
+//! [`ThreadSource::channel`] makes what the house talks to, [`ConsumerThread::spawn`] starts the
+//! thread in front of the house, [`ConsumerHandle`] drains it and says how it ended.
+
+mod assignment;
+mod commit;
+mod consumer_loop;
+mod errors;
+pub mod ffi;
+mod obstacle;
+mod partition_reader;
+pub mod positions;
+pub mod properties;
+mod rebalance;
+mod source;
+mod status;
+#[cfg(test)]
+mod tests;
+mod thread;
+
+pub use positions::KafkaPositions;
+pub use source::{Commands, ThreadSource};
+pub use status::{ConsumerStatus, PartitionState, PartitionStatus, StatusSnapshot};
+pub use thread::{
+    BatchLimits, CommitLimits, ConsumerError, ConsumerHandle, ConsumerParams, ConsumerThread,
+    Drained,
+};

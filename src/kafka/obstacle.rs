@@ -1,0 +1,46 @@
+//! What an error of a partition means for reading on.
+
+use longshore_actors::record::{NextOffset, PartitionId};
+use rdkafka::types::RDKafkaErrorCode;
+
+use super::errors::passes_by_itself;
+
+/// Why a partition cannot be read on from here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Obstacle {
+    /// The broker does not have our position.
+    OutOfRange,
+    /// An error of another place: the place we asked for was not what was fetched.
+    Misplaced,
+    /// A record cannot be read, and why.
+    Failed(String),
+}
+
+/// What an error of the partition means for reading on from `position`.
+pub(super) fn judge(
+    partition: &PartitionId,
+    position: NextOffset,
+    code: RDKafkaErrorCode,
+    offset: i64,
+    text: &str,
+) -> Option<Obstacle> {
+    match code {
+        // Without an offset: the log was cut off behind us after a change of leaders.
+        RDKafkaErrorCode::AutoOffsetReset if offset == position.0 || offset < 0 => {
+            Some(Obstacle::OutOfRange)
+        }
+        RDKafkaErrorCode::AutoOffsetReset => Some(Obstacle::Misplaced),
+        _ if offset < 0 || passes_by_itself(code) => {
+            tracing::warn!(%partition, %position, %code, text, "kafka cannot be read just now");
+            None
+        }
+        _ if offset < position.0 => None,
+        _ => Some(Obstacle::Failed(format!(
+            "topic {}, partition {}: the record at offset {offset} cannot be read: {text}; if it \
+             is damaged for good, `longshore offsets set --to {}` goes on behind it",
+            partition.topic,
+            partition.index,
+            offset + 1
+        ))),
+    }
+}

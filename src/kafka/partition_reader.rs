@@ -1,0 +1,363 @@
+//! One assigned partition on the consumer thread: where it is read, the batch that fills up, and
+//! the door it goes through. Reads only against a ticket, and only while the house asks for more.
+//!
+//! Keeps its own position. librdkafka's follows errors and end-of-partition events too, and a
+//! rebalance would go on from there.
+
+use std::mem;
+use std::sync::Arc;
+use std::time::Instant;
+
+use longshore_actors::arena::RecordArena;
+use longshore_actors::batch::{Parcel, PolledBatch};
+use longshore_actors::door::Door;
+use longshore_actors::format::Format;
+use longshore_actors::record::{NextOffset, PartitionId};
+use longshore_actors::ticket::{Budget, Ticket};
+
+use super::ffi::{PartitionHandle, Polled, PolledRecord, ReadBuffer};
+use super::obstacle::{Obstacle, judge};
+use super::status::PartitionState;
+use super::thread::BatchLimits;
+
+/// What a record is taken for before the first one was seen: few are read at first.
+const FIRST_RECORD_BYTES: usize = 64 * 1024;
+/// Errors of another place than ours in a row that are taken for stale ones.
+const MISPLACED_MAX: u32 = 3;
+/// The first arena of a partition.
+const FIRST_ARENA_BYTES: usize = 256 * 1024;
+
+/// What holds for each partition of one consumer.
+#[derive(Clone, Copy)]
+pub(super) struct ReadRules {
+    pub(super) limits: BatchLimits,
+    pub(super) batches_ahead: usize,
+    pub(super) format: Format,
+}
+
+/// One assigned partition.
+pub(super) struct PartitionReader<'c> {
+    door: Arc<Door>,
+    handle: PartitionHandle<'c>,
+    state: ReaderState,
+    /// The next offset to read.
+    position: NextOffset,
+    /// The end of the last batch that was handed in, or the place sought.
+    handed_to: NextOffset,
+    seek: u64,
+    filling: Option<Filling>,
+    /// When the position passed offsets without a record, if nothing else tells the house of it.
+    passed_at: Option<Instant>,
+    record_bytes: usize,
+    records_read: u64,
+    dropped_below: u64,
+    misplaced: u32,
+}
+
+/// What is done with the partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ReaderState {
+    /// The house has not said yet where to read.
+    Assigned,
+    /// librdkafka is to fetch it from our position, whatever it did before.
+    Placing,
+    /// librdkafka fetches it, from a place that may not be ours any more.
+    Reseeking {
+        since: Instant,
+    },
+    Reading,
+    Stopped(String),
+}
+
+/// The batch that is being read.
+struct Filling {
+    arena: RecordArena,
+    ticket: Ticket,
+    since: Instant,
+}
+
+/// What one visit to a partition came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Visit {
+    /// More is waiting: come back at once.
+    pub(super) more: bool,
+    /// A batch waits for its linger, or records wait for a ticket: come back soon.
+    pub(super) pending: bool,
+}
+
+impl<'c> PartitionReader<'c> {
+    pub(super) fn new(door: Arc<Door>, handle: PartitionHandle<'c>) -> Self {
+        Self {
+            door,
+            handle,
+            state: ReaderState::Assigned,
+            position: NextOffset(0),
+            handed_to: NextOffset(0),
+            seek: 0,
+            filling: None,
+            passed_at: None,
+            record_bytes: FIRST_RECORD_BYTES,
+            records_read: 0,
+            dropped_below: 0,
+            misplaced: 0,
+        }
+    }
+
+    pub(super) fn partition(&self) -> &PartitionId {
+        self.door.fence().partition()
+    }
+
+    pub(super) fn incarnation(&self) -> u64 {
+        self.door.fence().incarnation()
+    }
+
+    pub(super) fn state(&self) -> &ReaderState {
+        &self.state
+    }
+
+    pub(super) fn position(&self) -> NextOffset {
+        self.position
+    }
+
+    pub(super) fn records_read(&self) -> u64 {
+        self.records_read
+    }
+
+    pub(super) fn batches_in_hand(&self) -> usize {
+        self.door.batches_in_hand()
+    }
+
+    pub(super) fn reported_state(&self) -> PartitionState {
+        match &self.state {
+            ReaderState::Assigned => PartitionState::Assigned,
+            ReaderState::Placing | ReaderState::Reseeking { .. } => PartitionState::Seeking,
+            ReaderState::Reading => PartitionState::Reading,
+            ReaderState::Stopped(reason) => PartitionState::Stopped(reason.clone()),
+        }
+    }
+
+    /// Is to read from `position` on. What was read and not handed in is forgotten.
+    pub(super) fn seek(&mut self, position: NextOffset, seek: u64) {
+        (self.position, self.handed_to, self.seek) = (position, position, seek);
+        (self.filling, self.passed_at, self.misplaced) = (None, None, 0);
+        self.state = ReaderState::Placing;
+    }
+
+    /// Whether an error of another place is taken for one that was under way, and not for ours.
+    pub(super) fn may_place_again(&mut self) -> bool {
+        self.misplaced += 1;
+        self.misplaced <= MISPLACED_MAX
+    }
+
+    /// Is to have librdkafka begin anew at our position.
+    pub(super) fn place_again(&mut self) {
+        self.state = ReaderState::Placing;
+    }
+
+    /// librdkafka fetches from our position: read on.
+    pub(super) fn placed(&mut self) {
+        self.state = ReaderState::Reading;
+    }
+
+    /// A rebalance put librdkafka where it believes to be: seek before the next read.
+    pub(super) fn rebalanced(&mut self, now: Instant) {
+        if self.state == ReaderState::Reading {
+            self.state = ReaderState::Reseeking { since: now };
+        }
+    }
+
+    /// Reads no more. What was read and not handed in is forgotten: it was not counted yet.
+    pub(super) fn stop(&mut self, reason: String) {
+        (self.filling, self.passed_at) = (None, None);
+        self.state = ReaderState::Stopped(reason);
+    }
+
+    /// Reads what is there and hands in what is due.
+    pub(super) fn visit(
+        &mut self,
+        rules: &ReadRules,
+        budget: &Budget,
+        buffer: &mut ReadBuffer,
+        now: Instant,
+    ) -> Result<Visit, Obstacle> {
+        let mut visit = Visit::default();
+        if self.state != ReaderState::Reading {
+            return Ok(visit);
+        }
+        if self.handle.waiting() > 0 {
+            if self.door.batches_in_hand() >= rules.batches_ahead {
+                visit.pending = true;
+                return Ok(visit);
+            }
+            match self.reserve(rules, budget) {
+                Some(reserve) => match self.fill(rules, reserve, buffer, now) {
+                    Ok(full) => visit.more = full,
+                    Err(obstacle) => {
+                        // What was read before it is good.
+                        self.hand_in(budget);
+                        return Err(obstacle);
+                    }
+                },
+                None => visit.pending = true,
+            }
+        }
+        if self.is_due(rules, now) {
+            self.hand_in(budget);
+        }
+        visit.pending |= self.filling.is_some() || self.passed_at.is_some();
+        Ok(visit)
+    }
+
+    /// A ticket for what may come into the batch on top of what it holds.
+    fn reserve(&self, rules: &ReadRules, budget: &Budget) -> Option<Ticket> {
+        let (records, bytes) = self.filling.as_ref().map_or((0, 0), Filling::size);
+        let more_bytes = rules.limits.bytes.saturating_sub(bytes);
+        budget.try_take(rules.limits.records.saturating_sub(records) as u64, more_bytes as u64)
+    }
+
+    /// Reads until the batch is full or nothing is left. Whether it was filled.
+    fn fill(
+        &mut self,
+        rules: &ReadRules,
+        reserve: Ticket,
+        buffer: &mut ReadBuffer,
+        now: Instant,
+    ) -> Result<bool, Obstacle> {
+        // An open batch has a ticket for what it holds: the reserve is for what comes on top, and
+        // goes home when that is written on the batch's own.
+        let (mut filling, _reserve) = match self.filling.take() {
+            Some(open) => (open, Some(reserve)),
+            None => {
+                let arena = self.new_arena(rules);
+                (Filling { arena, ticket: reserve, since: now }, None)
+            }
+        };
+        let outcome = self.read_into(&mut filling.arena, rules, buffer);
+        if filling.arena.is_empty() {
+            if self.position > self.handed_to {
+                self.passed_at.get_or_insert(now);
+            }
+        } else {
+            filling.correct();
+            self.passed_at = None;
+            self.filling = Some(filling);
+        }
+        outcome
+    }
+
+    fn new_arena(&self, rules: &ReadRules) -> RecordArena {
+        let records = self.handle.waiting().min(rules.limits.records);
+        let bytes = records.saturating_mul(self.record_bytes).min(rules.limits.bytes);
+        // Before the size of a record is known, a small guess that grows.
+        let bytes = if self.records_read == 0 { bytes.min(FIRST_ARENA_BYTES) } else { bytes };
+        RecordArena::with_capacity(records, bytes, rules.format)
+    }
+
+    fn read_into(
+        &mut self,
+        arena: &mut RecordArena,
+        rules: &ReadRules,
+        buffer: &mut ReadBuffer,
+    ) -> Result<bool, Obstacle> {
+        loop {
+            let records_left = rules.limits.records.saturating_sub(arena.len());
+            let bytes_left = rules.limits.bytes.saturating_sub(arena.num_bytes());
+            if records_left == 0 || bytes_left == 0 {
+                return Ok(true);
+            }
+            // No more than fits, as far as the records so far tell: the rest is an overdraft.
+            let wanted = (bytes_left / self.record_bytes).clamp(1, ReadBuffer::MESSAGES_MAX);
+            let wanted = wanted.min(records_left);
+            let (records, bytes) = (arena.len(), arena.num_bytes());
+            if self.read_once(arena, buffer, wanted)? < wanted {
+                return Ok(false);
+            }
+            if let Some(size) = (arena.num_bytes() - bytes).checked_div(arena.len() - records) {
+                self.record_bytes = size.max(1);
+            }
+        }
+    }
+
+    /// One batch read. The number of messages that it took, records or not.
+    fn read_once(
+        &mut self,
+        arena: &mut RecordArena,
+        buffer: &mut ReadBuffer,
+        wanted: usize,
+    ) -> Result<usize, Obstacle> {
+        let mut obstacle = None;
+        let (position, dropped) = (&mut self.position, &mut self.dropped_below);
+        let (before, partition) = (arena.len(), self.door.fence().partition());
+        let taken = self.handle.read(buffer, wanted, |polled| match polled {
+            // Behind something that cannot be read nothing is: it will be read again.
+            _ if obstacle.is_some() => {}
+            Polled::Record(record) if NextOffset(record.parts.offset.0) < *position => {
+                *dropped += 1;
+            }
+            Polled::Record(record) => {
+                *position = record.parts.offset.next();
+                copy(&record, arena);
+            }
+            Polled::PartitionEof { position: end } => *position = end.max(*position),
+            Polled::Error { code, offset, text } => {
+                obstacle = judge(partition, *position, code, offset, &text);
+            }
+        });
+        self.records_read += (arena.len() - before) as u64;
+        obstacle.map_or(Ok(taken), Err)
+    }
+
+    fn is_due(&self, rules: &ReadRules, now: Instant) -> bool {
+        match &self.filling {
+            Some(filling) => {
+                let (records, bytes) = filling.size();
+                let full = records >= rules.limits.records || bytes >= rules.limits.bytes;
+                full || now.duration_since(filling.since) >= rules.limits.linger
+            }
+            None => {
+                let waited = self.passed_at.map(|since| now.duration_since(since));
+                waited.is_some_and(|waited| waited >= rules.limits.linger)
+                    && self.door.batches_in_hand() < rules.batches_ahead
+            }
+        }
+    }
+
+    /// Hands in what is read, or the news that offsets without records were passed. Nothing if
+    /// there is neither, or no ticket for an empty batch.
+    pub(super) fn hand_in(&mut self, budget: &Budget) {
+        let (arena, ticket) = match self.filling.take() {
+            Some(mut filling) => {
+                filling.arena.trim();
+                filling.correct();
+                (filling.arena, filling.ticket)
+            }
+            None if self.passed_at.is_none() => return,
+            None => match budget.try_take(0, 0) {
+                Some(ticket) => (RecordArena::default(), ticket),
+                None => return,
+            },
+        };
+        let (from, to) = (mem::replace(&mut self.handed_to, self.position), self.position);
+        self.passed_at = None;
+        let parcel = Arc::new(Parcel::new(arena, ticket));
+        if !self.door.submit(PolledBatch { parcel, from, to, seek: self.seek }) {
+            // Whoever takes its place says where to go on.
+            self.state = ReaderState::Assigned;
+        }
+    }
+}
+
+impl Filling {
+    fn size(&self) -> (usize, usize) {
+        (self.arena.len(), self.arena.num_bytes())
+    }
+
+    fn correct(&mut self) {
+        self.ticket.correct(self.arena.len() as u64, self.arena.allocated_bytes() as u64);
+    }
+}
+
+fn copy(record: &PolledRecord<'_>, arena: &mut RecordArena) {
+    arena.push(record.parts);
+    record.headers(|name, value| arena.push_header(name, value));
+}

@@ -1,0 +1,77 @@
+//! What the consumer thread is doing, for health, the page and the metrics. Written by the thread,
+//! read by anybody.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hashbrown::HashMap;
+use longshore_actors::record::{NextOffset, PartitionId};
+
+/// The thread's state, shared. Cheap to clone; all clones are one status.
+#[derive(Clone, Debug, Default)]
+pub struct ConsumerStatus {
+    inner: Arc<Mutex<StatusSnapshot>>,
+}
+
+/// The thread's state at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StatusSnapshot {
+    /// The partitions that are assigned to us now.
+    pub partitions: HashMap<PartitionId, PartitionStatus>,
+    /// Rebalance callbacks that brought partitions or confirmed ours.
+    pub rebalances_assigned: u64,
+    /// Rebalance callbacks that took partitions in good order.
+    pub rebalances_revoked: u64,
+    /// Rebalance callbacks that took partitions which were already lost to others.
+    pub rebalances_lost: u64,
+    /// What the brokers refuse or why none of them answers; `None` while all is well.
+    pub problem: Option<String>,
+}
+
+/// One assigned partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionStatus {
+    /// What the thread does with it.
+    pub state: PartitionState,
+    /// The next offset to read, once it is known.
+    pub position: Option<NextOffset>,
+    /// The end of the partition as the last fetch saw it: its high watermark.
+    pub end: Option<NextOffset>,
+    /// Records read under this assignment, with those that wait for their batch to fill.
+    pub records_read: u64,
+}
+
+/// What the thread does with a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PartitionState {
+    /// It is assigned; the house has not said yet where to read.
+    Assigned,
+    /// It is about to be read from a new position.
+    Seeking,
+    /// It is read, as far as there are tickets.
+    Reading,
+    /// It is not read any more, and why.
+    Stopped(String),
+}
+
+impl PartitionStatus {
+    /// Records between the position and the end, once both are known.
+    pub fn lag(&self) -> Option<u64> {
+        let (end, position) = (self.end?, self.position?);
+        Some(u64::try_from(end.0 - position.0).unwrap_or(0))
+    }
+}
+
+impl ConsumerStatus {
+    /// The state now.
+    pub fn snapshot(&self) -> StatusSnapshot {
+        self.lock().clone()
+    }
+
+    pub(super) fn update(&self, change: impl FnOnce(&mut StatusSnapshot)) {
+        change(&mut self.lock());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, StatusSnapshot> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,6 @@
+//! The pipelines that ship with Longshore. Each is a folder: `pipeline.rs` says what a record means
+//! and what becomes of it (pure), `tables.rs` what is looked up and which rows are saved (SQL), and
+//! `migrations/<name>/` makes the tables.
+
+pub mod ads;
+pub mod read;

@@ -1,0 +1,33 @@
+//! The PostgreSQL edge: the store that rows and offsets are saved to in one transaction, the
+//! lookups, the migrations, and what a pipeline declares its tables with.
+//!
+//! # Why two drivers
+//! Transactions that move offsets ([`store`], [`acquire`]) speak tokio-postgres: diesel-async has no
+//! COPY, and its errors keep the SQLSTATE to themselves, which decides what becomes of an error.
+//! Everything else (lookups, migrations, the commands' queries) is diesel on diesel-async.
+
+pub mod acquire;
+pub mod connect;
+pub mod errors;
+pub mod lookups;
+pub mod migrate;
+pub mod offsets;
+pub mod pool;
+pub mod repeats;
+pub mod row;
+pub mod save;
+pub mod schema;
+mod starts;
+pub mod store;
+pub mod table;
+mod tls;
+
+#[doc(hidden)] // Named by the macros `row!` and `lookups!`.
+pub mod reexport {
+    pub use bytes;
+    pub use diesel;
+    pub use diesel_async;
+    pub use futures_util;
+    pub use longshore_actors as actors;
+    pub use tokio_postgres;
+}

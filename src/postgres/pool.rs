@@ -1,0 +1,198 @@
+//! The pools of connections: [`QueryPool`] for diesel-async, [`SessionPool`] for one saving session.
+//!
+//! Connections live on the runtime that the pool was made with, not on the thread that first asked
+//! for one: an actor's thread may end or hang, and its connection must still be closed at once.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use deadpool::Runtime;
+use deadpool::managed::{PoolError, Timeouts};
+use deadpool_postgres::{Connect, Manager, ManagerConfig, RecyclingMethod};
+use diesel::ConnectionError;
+use diesel_async::pooled_connection::deadpool::{Object, Pool};
+use diesel_async::pooled_connection::{
+    AsyncDieselConnectionManager, ManagerConfig as DieselConfig,
+};
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use longshore_actors::error::StoreError;
+use tokio::runtime::Handle;
+use tokio::task::{AbortHandle, JoinHandle};
+use tokio_postgres::{Client, Config};
+
+use super::connect::{ConnectOptions, SessionSettings, on};
+use super::errors::{self, Failure};
+
+/// How long to wait for a free connection, for a new one, and for one to say that it still lives.
+const TIMEOUTS: Timeouts = Timeouts {
+    wait: Some(Duration::from_secs(30)),
+    create: Some(Duration::from_secs(15)),
+    recycle: Some(Duration::from_secs(5)),
+};
+
+/// Connections for queries by diesel-async.
+#[derive(Clone)]
+pub struct QueryPool(Pool<AsyncPgConnection>);
+
+impl QueryPool {
+    /// At most `size` connections, opened when they are first needed.
+    pub fn new(
+        options: &ConnectOptions,
+        settings: SessionSettings,
+        size: usize,
+        runtime: &Handle,
+    ) -> Self {
+        let (options, runtime) = (Arc::new(options.clone()), runtime.clone());
+        let mut config = DieselConfig::default();
+        config.custom_setup = Box::new(move |_| {
+            let (options, runtime) = (options.clone(), runtime.clone());
+            async move { open_query_connection(&options, settings, &runtime).await }.boxed()
+        });
+        let manager = AsyncDieselConnectionManager::new_with_config("", config);
+        let pool = Pool::builder(manager)
+            .max_size(size)
+            .timeouts(TIMEOUTS)
+            .runtime(Runtime::Tokio1)
+            .build()
+            .expect("a pool with a runtime can have timeouts");
+        Self(pool)
+    }
+
+    /// A free connection.
+    ///
+    /// # Errors
+    /// None became free in time, or none could be opened.
+    pub async fn get(&self) -> Result<Object<AsyncPgConnection>, StoreError> {
+        self.0.get().await.map_err(|error| match error {
+            PoolError::Backend(error) => errors::of_query_pool(&error),
+            error => StoreError::Retry(format!("no database connection: {error}")),
+        })
+    }
+}
+
+/// Opens one connection for diesel-async, its driver on `runtime`.
+pub(super) async fn open_query_connection(
+    options: &ConnectOptions,
+    settings: SessionSettings,
+    runtime: &Handle,
+) -> Result<AsyncPgConnection, ConnectionError> {
+    // Diesel's errors carry no SQLSTATE. What cannot be helped by trying again is said by the one
+    // variant that means so; see `errors::of_query_pool`.
+    let failed = |error: tokio_postgres::Error| match errors::classify(&error) {
+        Failure::Stop(message) => ConnectionError::InvalidConnectionUrl(message),
+        failure => ConnectionError::BadConnection(failure.into_message()),
+    };
+    let (client, driver) = options.open(runtime).await.map_err(failed)?;
+    let connection = AsyncPgConnection::try_from_client_and_connection(client, driver);
+    let mut connection = on(runtime, connection).await?;
+    connection
+        .batch_execute(&settings.to_sql())
+        .await
+        .map_err(ConnectionError::CouldntSetupConfiguration)?;
+    Ok(connection)
+}
+
+/// The one connection of a saving session. It is opened when it is needed, and after an error it is
+/// thrown away with whatever was under way on it.
+pub struct SessionPool {
+    pool: deadpool_postgres::Pool,
+    driver: Arc<Mutex<Option<AbortHandle>>>,
+}
+
+impl SessionPool {
+    /// A session on `runtime`.
+    pub fn new(options: &ConnectOptions, settings: SessionSettings, runtime: &Handle) -> Self {
+        let driver = Arc::default();
+        let connect = SessionConnect {
+            options: options.clone(),
+            settings,
+            runtime: runtime.clone(),
+            driver: Arc::clone(&driver),
+        };
+        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let manager = Manager::from_connect(options.config().clone(), connect, recycling);
+        let pool = deadpool_postgres::Pool::builder(manager)
+            .max_size(1)
+            .timeouts(TIMEOUTS)
+            .runtime(Runtime::Tokio1)
+            .build()
+            .expect("a pool with a runtime can have timeouts");
+        Self { pool, driver }
+    }
+
+    /// The session's connection, a new one if there is none.
+    ///
+    /// # Errors
+    /// The session is at work elsewhere, or no connection could be opened.
+    pub async fn lease(&self) -> Result<Lease, Failure> {
+        match self.pool.get().await {
+            Ok(client) => Ok(Lease { client: Some(client) }),
+            Err(PoolError::Backend(error)) => Err(errors::classify(&error)),
+            Err(error) => Err(Failure::Retry(format!("no database connection: {error}"))),
+        }
+    }
+
+    /// Closes the connection, from any thread. The server rolls back what was not committed.
+    pub fn abort(&self) {
+        let driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(driver) = driver {
+            driver.abort();
+        }
+    }
+}
+
+/// The session's connection while it is in use. Dropped, it closes the connection, unless it was
+/// handed back: a transaction that nobody ended must not meet the next user.
+pub struct Lease {
+    client: Option<deadpool_postgres::Client>,
+}
+
+impl Lease {
+    /// The connection.
+    pub fn client(&self) -> &deadpool_postgres::ClientWrapper {
+        self.client.as_ref().expect("a lease has its client until it is handed back")
+    }
+
+    /// Whether the connection was opened for this lease.
+    pub fn is_new(&self) -> bool {
+        let metrics = self.client.as_ref().map(deadpool_postgres::Client::metrics);
+        metrics.is_none_or(|metrics| metrics.recycle_count == 0)
+    }
+
+    /// Gives the connection back in order, with no transaction open.
+    pub fn hand_back(mut self) {
+        drop(self.client.take());
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(client) = self.client.take() {
+            drop(deadpool_postgres::Client::take(client));
+        }
+    }
+}
+
+/// Opens a session's connections, and notes the newest one's driver for [`SessionPool::abort`].
+struct SessionConnect {
+    options: ConnectOptions,
+    settings: SessionSettings,
+    runtime: Handle,
+    driver: Arc<Mutex<Option<AbortHandle>>>,
+}
+
+impl Connect for SessionConnect {
+    fn connect(
+        &self,
+        _: &Config,
+    ) -> BoxFuture<'_, Result<(Client, JoinHandle<()>), tokio_postgres::Error>> {
+        Box::pin(async move {
+            let (client, driver) = self.options.connect(&self.settings, &self.runtime).await?;
+            *self.driver.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some(driver.abort_handle());
+            Ok((client, driver))
+        })
+    }
+}

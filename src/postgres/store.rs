@@ -1,0 +1,101 @@
+//! [`PostgresStore`]: offsets and rows of one pipeline in PostgreSQL.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use longshore_actors::batch::WorkedBatch;
+use longshore_actors::error::{SaveError, StoreError};
+use longshore_actors::fence::Fence;
+use longshore_actors::ports::{Acquired, BatchReport, SessionId, Store};
+use tokio::runtime::Handle;
+
+use super::acquire::{self, Acquirer};
+use super::connect::{ConnectOptions, SessionSettings};
+use super::pool::SessionPool;
+use super::repeats::Repeats;
+use super::save::{Saver, Session};
+use super::table::SqlTable;
+use crate::positions::{Positions, StartPosition};
+
+/// What a [`PostgresStore`] is made of.
+pub struct StoreParams {
+    /// The database.
+    pub options: ConnectOptions,
+    /// Where connections live. It must not be that of an actor, which may hang or end.
+    pub runtime: Handle,
+    /// The pipeline's name, for its parked records.
+    pub pipeline: String,
+    /// The consumer group.
+    pub group: String,
+    /// Where the group begins in a topic that it has no offset for.
+    pub start: StartPosition,
+    /// Who we are: unique for each consumer incarnation.
+    pub owner: String,
+    /// Saving sessions: one for each PersisterActor.
+    pub sessions: usize,
+    /// The pipeline's tables, in declared order.
+    pub tables: Vec<SqlTable>,
+    /// What the broker knows.
+    pub positions: Arc<dyn Positions>,
+    /// How long a statement may take.
+    pub statement_timeout: Duration,
+    /// Shared with the pipeline's lookups.
+    pub repeats: Arc<Repeats>,
+}
+
+/// Offsets and rows of one pipeline.
+pub struct PostgresStore {
+    acquirer: Acquirer,
+    saver: Saver,
+    sessions: Vec<Session>,
+}
+
+impl PostgresStore {
+    /// Opens no connection yet.
+    pub fn new(params: StoreParams) -> Self {
+        let pool = |settings| SessionPool::new(&params.options, settings, &params.runtime);
+        let settings = SessionSettings::with_statement_timeout(params.statement_timeout);
+        let sessions = (0..params.sessions).map(|_| Session::new(pool(settings))).collect();
+        let acquirer = Acquirer {
+            pool: pool(acquire::settings()),
+            group: params.group.clone(),
+            owner: params.owner,
+            start: params.start,
+            positions: params.positions,
+        };
+        let saver = Saver::new(
+            params.pipeline,
+            params.group,
+            &params.tables,
+            params.statement_timeout,
+            params.repeats,
+        );
+        Self { acquirer, saver, sessions }
+    }
+}
+
+impl Store for PostgresStore {
+    fn acquire<'a>(
+        &'a self,
+        fences: &'a [Arc<Fence>],
+    ) -> BoxFuture<'a, Result<Vec<Acquired>, StoreError>> {
+        Box::pin(self.acquirer.acquire(fences))
+    }
+
+    fn reacquire<'a>(&'a self, fence: &'a Fence) -> BoxFuture<'a, Result<Acquired, StoreError>> {
+        Box::pin(self.acquirer.reacquire(fence))
+    }
+
+    fn save<'a>(
+        &'a self,
+        session: SessionId,
+        group: &'a [WorkedBatch],
+    ) -> BoxFuture<'a, Result<Vec<BatchReport>, SaveError>> {
+        Box::pin(self.saver.save(&self.sessions[session.0], group))
+    }
+
+    fn abort(&self, session: SessionId) {
+        self.sessions[session.0].pool.abort();
+    }
+}

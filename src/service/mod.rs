@@ -1,0 +1,260 @@
+//! The service: starts the configured pipelines side by side, runs them until a signal or until the
+//! end, drains them. One pipeline that fails does not stop another.
+
+mod pipeline;
+mod running;
+mod signals;
+mod until_end;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use longshore_actors::conservation::Conservation;
+use longshore_actors::error::{Fate, StoreError};
+use longshore_actors::supervise::Backoff;
+use thiserror::Error;
+use tokio::runtime::{Builder, Handle, Runtime};
+
+pub use self::pipeline::{AnyPipeline, PostgresPipeline, Start};
+pub use self::running::RunningPipeline;
+pub use self::signals::StopSignals;
+use self::until_end::{Ends, LOOK_INTERVAL};
+use crate::config::{Config, PipelineConfig};
+use crate::kafka::{ConsumerError, KafkaPositions};
+use crate::positions::{Positions, TopicPositions};
+use crate::postgres::connect::{ConnectOptions, SessionSettings, UrlError};
+use crate::postgres::pool::QueryPool;
+
+/// Why a service, or one pipeline of it, does not run.
+#[derive(Debug, Error)]
+pub enum ServiceError {
+    /// The database's URL is wrong.
+    #[error("database.url: {0}")]
+    Url(#[from] UrlError),
+    /// A pipeline's consumer cannot be made.
+    #[error(transparent)]
+    Kafka(#[from] ConsumerError),
+    /// A pipeline's consumer ended.
+    #[error("pipeline {pipeline}: {error}")]
+    Consumer {
+        /// The pipeline.
+        pipeline: String,
+        /// How it ended.
+        error: ConsumerError,
+    },
+    /// An actor panicked; what it had in hand is read again at the next start.
+    #[error("pipeline {pipeline}: {actor} panicked, its story is in the log")]
+    ActorDown {
+        /// The pipeline.
+        pipeline: String,
+        /// The actor's type.
+        actor: &'static str,
+    },
+    /// A topic cannot be read, or the database cannot be asked.
+    #[error("pipeline {pipeline}: {error}")]
+    Store {
+        /// The pipeline.
+        pipeline: String,
+        /// What is wrong.
+        error: StoreError,
+    },
+    /// Partitions stopped before their end.
+    #[error("stopped before the end:\n  {}", .0.join("\n  "))]
+    Stopped(Vec<String>),
+    /// The operating system refuses threads or signals.
+    #[error("the operating system refuses: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// A service that is up.
+pub struct Service {
+    pipelines: Vec<RunningPipeline>,
+    ends: Vec<Ends>,
+    pool: QueryPool,
+    /// The first pipeline that failed while others went on.
+    failed: Option<ServiceError>,
+    drain_limit: Duration,
+    /// Dropped last: the database's sockets belong to it.
+    _runtime: Runtime,
+}
+
+impl Service {
+    /// Starts all pipelines of `config`. Waits for brokers that are away. Must be called inside an
+    /// actix system.
+    ///
+    /// # Errors
+    /// A configuration that cannot work: a refused property, an unknown topic, a wrong URL.
+    pub async fn start(
+        config: &Config,
+        registered: &[Arc<dyn AnyPipeline>],
+    ) -> Result<Self, ServiceError> {
+        let database = connect_options(config)?;
+        // Sockets have threads of their own, so that no worker ever starves them.
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("longshore-database")
+            .enable_all()
+            .build()?;
+        let settings = SessionSettings::with_statement_timeout(config.database.statement_timeout);
+        let pool = QueryPool::new(&database, settings, 1, runtime.handle());
+        let (mut pipelines, mut ends) = (Vec::new(), Vec::new());
+        for pipeline in &config.pipelines {
+            let code = registered.iter().find(|code| code.kind().name == pipeline.kind);
+            let code = code.expect("the configuration checked the kind").clone();
+            let (running, end) =
+                start_one(config, pipeline, code, &database, runtime.handle()).await?;
+            pipelines.push(running);
+            ends.push(end);
+        }
+        let drain_limit = config.drain_limit;
+        Ok(Self { pipelines, ends, pool, failed: None, drain_limit, _runtime: runtime })
+    }
+
+    /// The running pipelines.
+    pub fn pipelines(&self) -> &[RunningPipeline] {
+        &self.pipelines
+    }
+
+    /// Runs until every partition is saved up to where it ended at the start if `until_end`, else
+    /// for as long as a pipeline is left.
+    ///
+    /// # Errors
+    /// Partitions that stopped before their end, pipelines that failed.
+    pub async fn run(&mut self, until_end: bool) -> Result<(), ServiceError> {
+        let mut look = tokio::time::interval(LOOK_INTERVAL);
+        loop {
+            tokio::select! {
+                (index, failure) = first_failure(&self.pipelines) => {
+                    self.take_down(index, failure).await?;
+                }
+                _ = look.tick(), if until_end => {
+                    if self.is_at_the_end().await? {
+                        return self.failed.take().map_or(Ok(()), Err);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether nothing is missing; an error if what is missing will never come.
+    async fn is_at_the_end(&self) -> Result<bool, ServiceError> {
+        let (mut is_missing, mut will_come) = (false, false);
+        for (ends, running) in self.ends.iter().zip(&self.pipelines) {
+            let stopped = running.stopped();
+            let missing = match ends.missing(&self.pool).await {
+                Ok(missing) => missing,
+                Err(error) if error.fate() == Fate::Retry => {
+                    tracing::warn!(%error, "cannot look at the stored offsets yet");
+                    return Ok(false);
+                }
+                Err(error) => {
+                    let pipeline = running.config().name.clone();
+                    return Err(ServiceError::Store { pipeline, error });
+                }
+            };
+            is_missing |= !missing.is_empty();
+            will_come |= missing.iter().any(|id| !stopped.iter().any(|(other, _)| other == id));
+        }
+        if is_missing && !will_come {
+            let stopped = self.pipelines.iter().flat_map(RunningPipeline::stopped);
+            let lines = stopped.map(|(id, reason)| format!("{id}: {reason}")).collect();
+            return Err(ServiceError::Stopped(lines));
+        }
+        Ok(!is_missing)
+    }
+
+    /// Takes a failed pipeline down; the others go on.
+    async fn take_down(&mut self, index: usize, failure: ServiceError) -> Result<(), ServiceError> {
+        tracing::error!(%failure, "pipeline failed");
+        let failed = self.pipelines.remove(index);
+        self.ends.remove(index);
+        if let Err(error) = failed.drain(Duration::ZERO).await {
+            tracing::debug!(%error, "a failed pipeline was taken down");
+        }
+        if self.pipelines.is_empty() {
+            return Err(failure);
+        }
+        self.failed.get_or_insert(failure);
+        Ok(())
+    }
+
+    /// Drains all pipelines side by side. Gives what became of each one's records, by name.
+    ///
+    /// # Errors
+    /// The first consumer that did not end well; the others are drained all the same.
+    pub async fn drain(self) -> Result<Vec<(String, Conservation)>, ServiceError> {
+        let limit = self.drain_limit;
+        let draining = self.pipelines.into_iter().map(|pipeline| async move {
+            let name = pipeline.config().name.clone();
+            pipeline.drain(limit).await.map(|total| (name, total))
+        });
+        futures_util::future::join_all(draining).await.into_iter().collect()
+    }
+}
+
+/// The way to the configured database.
+///
+/// # Errors
+/// The URL is wrong, or asks for what is not honoured.
+pub fn connect_options(config: &Config) -> Result<ConnectOptions, UrlError> {
+    let password = config.database.password.as_ref().map(|password| password.expose());
+    ConnectOptions::try_new(config.database.url.expose(), password)
+}
+
+/// Waits for the first pipeline that fails.
+async fn first_failure(pipelines: &[RunningPipeline]) -> (usize, ServiceError) {
+    let failures = pipelines.iter().map(|pipeline| Box::pin(pipeline.failed()));
+    let (failure, index, _) = futures_util::future::select_all(failures).await;
+    (index, failure)
+}
+
+async fn start_one(
+    config: &Config,
+    pipeline: &PipelineConfig,
+    code: Arc<dyn AnyPipeline>,
+    database: &ConnectOptions,
+    runtime: &Handle,
+) -> Result<(RunningPipeline, Ends), ServiceError> {
+    let kafka = &config.kafka;
+    let properties = kafka.properties.to_map();
+    let positions =
+        Arc::new(KafkaPositions::try_new(&kafka.brokers, &pipeline.group, &properties)?);
+    let topics = describe(pipeline, &positions).await?;
+    let partitions = topics.iter().map(|(_, topic)| topic.partitions.len()).sum::<usize>();
+    let ends = Ends::new(pipeline, &topics);
+    let partitions = u32::try_from(partitions).unwrap_or(u32::MAX);
+    let start = Start { config, pipeline, database, runtime, positions, partitions };
+    let running = code.start(&start)?;
+    tracing::info!(
+        pipeline = pipeline.name,
+        topics = pipeline.topics.join(","),
+        group = pipeline.group,
+        partitions,
+        "running"
+    );
+    Ok((running, ends))
+}
+
+/// Describes the pipeline's topics, for as long as the brokers make us wait.
+async fn describe(
+    pipeline: &PipelineConfig,
+    positions: &KafkaPositions,
+) -> Result<Vec<(String, TopicPositions)>, ServiceError> {
+    let mut topics = Vec::new();
+    for topic in &pipeline.topics {
+        let mut backoff = Backoff::for_outage();
+        let described = loop {
+            match positions.describe(topic).await {
+                Err(error) if error.fate() == Fate::Retry => {
+                    tracing::warn!(pipeline = pipeline.name, topic, %error, "waiting for kafka");
+                    backoff.wait().await;
+                }
+                described => break described,
+            }
+        };
+        let pipeline = pipeline.name.clone();
+        let described = described.map_err(|error| ServiceError::Store { pipeline, error })?;
+        topics.push((topic.clone(), described));
+    }
+    Ok(topics)
+}

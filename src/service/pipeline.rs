@@ -1,0 +1,155 @@
+//! A pipeline as the program holds it: its code, its tables and migrations, and the way to start
+//! it, whatever its event, context and row types are.
+
+use std::sync::Arc;
+
+use longshore_actors::pipeline::Pipeline;
+use longshore_actors::topology::{House, HouseParams, Placement};
+use tokio::runtime::Handle;
+
+use super::ServiceError;
+use super::running::RunningPipeline;
+use crate::config::{Config, Kind, PipelineConfig};
+use crate::kafka::{
+    BatchLimits, CommitLimits, ConsumerParams, ConsumerThread, KafkaPositions, ThreadSource,
+};
+use crate::postgres::connect::{ConnectOptions, SessionSettings};
+use crate::postgres::lookups::{LoadContext, PostgresLookups};
+use crate::postgres::migrate::MigrationSet;
+use crate::postgres::pool::QueryPool;
+use crate::postgres::repeats::Repeats;
+use crate::postgres::row::Tables;
+use crate::postgres::store::{PostgresStore, StoreParams};
+
+/// A [`Pipeline`] whose context and rows are declared by [`crate::lookups!`] and [`crate::row!`],
+/// together with the migrations that make its tables.
+pub trait PostgresPipeline: Pipeline<Context: LoadContext, Rows: Tables> {
+    /// Its migrations, by `MigrationSet::new(NAME, embed_migrations!("migrations/NAME"))`.
+    const MIGRATIONS: MigrationSet;
+}
+
+/// A pipeline without its types, as `pipelines![..]` lists it.
+pub trait AnyPipeline: Send + Sync + 'static {
+    /// What the configuration calls it.
+    fn kind(&self) -> Kind;
+
+    /// Its migrations.
+    fn migrations(&self) -> MigrationSet;
+
+    /// Starts it. Must be called inside an actix system.
+    ///
+    /// # Errors
+    /// A property that is refused, a consumer or a thread that cannot be had.
+    fn start(self: Arc<Self>, start: &Start<'_>) -> Result<RunningPipeline, ServiceError>;
+}
+
+/// What a pipeline is started with.
+pub struct Start<'a> {
+    /// The whole configuration.
+    pub config: &'a Config,
+    /// The part of it that is this pipeline's.
+    pub pipeline: &'a PipelineConfig,
+    /// The way to the database.
+    pub database: &'a ConnectOptions,
+    /// The runtime that the database's sockets belong to.
+    pub runtime: &'a Handle,
+    /// Asks the brokers, as this pipeline's group.
+    pub positions: Arc<KafkaPositions>,
+    /// Partitions of all its topics.
+    pub partitions: u32,
+}
+
+/// Connections for lookups, each pipeline's.
+const LOOKUP_CONNECTIONS: usize = longshore_actors::context::LOOKUPS_AT_A_TIME;
+
+/// Batches of one partition in the house at most: one is saved, one worked, one looked up, one
+/// waits to be.
+const BATCHES_AHEAD: usize = 4;
+
+/// How long a revoke waits for the batches in hand; what takes longer is read again by the next
+/// owner, behind the fence.
+const REVOKE_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
+
+impl<P: PostgresPipeline> AnyPipeline for P {
+    fn kind(&self) -> Kind {
+        Kind { name: P::NAME, default_topics: P::TOPICS }
+    }
+
+    fn migrations(&self) -> MigrationSet {
+        P::MIGRATIONS
+    }
+
+    fn start(self: Arc<Self>, start: &Start<'_>) -> Result<RunningPipeline, ServiceError> {
+        let (source, commands) = ThreadSource::channel();
+        let repeats = Arc::new(Repeats::default());
+        let house = House::build(HouseParams {
+            pipeline: self,
+            order: start.pipeline.order.unwrap_or(P::ORDER),
+            budget: start.config.tickets(),
+            workers: start.config.workers,
+            sessions: start.config.database.connections,
+            store: Arc::new(start.store::<P>(repeats.clone())),
+            lookups: Arc::new(PostgresLookups::<P>::new(start.lookup_pool(), repeats)),
+            source,
+            placement: Placement::Threads,
+        });
+        let consumer = ConsumerThread::spawn(start.consumer(), house.front(), commands)?;
+        Ok(RunningPipeline::new(start.pipeline.clone(), house, consumer))
+    }
+}
+
+impl Start<'_> {
+    fn settings(&self) -> SessionSettings {
+        SessionSettings::with_statement_timeout(self.config.database.statement_timeout)
+    }
+
+    fn lookup_pool(&self) -> QueryPool {
+        let settings = SessionSettings { custom_plans: true, ..self.settings() };
+        QueryPool::new(self.database, settings, LOOKUP_CONNECTIONS, self.runtime)
+    }
+
+    fn store<P: PostgresPipeline>(&self, repeats: Arc<Repeats>) -> PostgresStore {
+        PostgresStore::new(StoreParams {
+            options: self.database.clone(),
+            runtime: self.runtime.clone(),
+            pipeline: self.pipeline.name.clone(),
+            group: self.pipeline.group.clone(),
+            start: self.pipeline.start,
+            owner: owner(),
+            sessions: self.config.database.connections,
+            statement_timeout: self.config.database.statement_timeout,
+            tables: P::Rows::tables(),
+            positions: self.positions.clone(),
+            repeats,
+        })
+    }
+
+    fn consumer(&self) -> ConsumerParams {
+        let (kafka, batch) = (&self.config.kafka, self.config.batch(self.pipeline));
+        ConsumerParams {
+            pipeline: self.pipeline.name.clone(),
+            topics: self.pipeline.topics.clone(),
+            group: self.pipeline.group.clone(),
+            brokers: kafka.brokers.clone(),
+            properties: kafka.properties.to_map(),
+            format: self.pipeline.format,
+            batch: BatchLimits {
+                records: usize::try_from(batch.records).unwrap_or(usize::MAX),
+                bytes: usize::try_from(batch.bytes).unwrap_or(usize::MAX),
+                linger: batch.linger,
+            },
+            batches_ahead: BATCHES_AHEAD,
+            commit: CommitLimits { interval: kafka.commit.interval, records: kafka.commit.records },
+            fetch_budget_bytes: self.config.fetch_queue_bytes(),
+            partitions: self.partitions,
+            revoke_wait: REVOKE_WAIT,
+        }
+    }
+}
+
+/// Who we are in the offset rows: where to look for the process, and never the same twice.
+fn owner() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let (host, incarnation) = (host.trim(), uuid::Uuid::new_v4().simple());
+    format!("{host}/{}/{incarnation}", std::process::id())
+}

@@ -1,0 +1,122 @@
+//! One running pipeline: its consumer thread in front, its house behind.
+
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
+use longshore_actors::conservation::{Conservation, Ledger};
+use longshore_actors::pipeline::Pipeline;
+use longshore_actors::record::PartitionId;
+use longshore_actors::topology::House;
+
+use super::ServiceError;
+use crate::config::PipelineConfig;
+use crate::kafka::{ConsumerHandle, PartitionState, StatusSnapshot};
+
+/// See the module.
+pub struct RunningPipeline {
+    config: PipelineConfig,
+    consumer: ConsumerHandle,
+    house: Box<dyn Standing>,
+}
+
+/// A house without its types.
+trait Standing {
+    fn ledger(&self) -> Ledger;
+    fn down(&self) -> LocalBoxFuture<'_, &'static str>;
+    fn stop(self: Box<Self>);
+}
+
+impl<P: Pipeline> Standing for House<P> {
+    fn ledger(&self) -> Ledger {
+        House::ledger(self).clone()
+    }
+
+    fn down(&self) -> LocalBoxFuture<'_, &'static str> {
+        async { House::down(self).await.actor }.boxed_local()
+    }
+
+    fn stop(self: Box<Self>) {
+        House::stop(*self);
+    }
+}
+
+impl RunningPipeline {
+    pub(super) fn new<P: Pipeline>(
+        config: PipelineConfig,
+        house: House<P>,
+        consumer: ConsumerHandle,
+    ) -> Self {
+        Self { config, consumer, house: Box::new(house) }
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &PipelineConfig {
+        &self.config
+    }
+
+    /// What became of all records so far.
+    pub fn ledger(&self) -> Ledger {
+        self.house.ledger()
+    }
+
+    /// What its consumer thread is doing.
+    pub fn status(&self) -> StatusSnapshot {
+        self.consumer.status().snapshot()
+    }
+
+    /// The partitions that stopped, and why.
+    pub fn stopped(&self) -> Vec<(PartitionId, String)> {
+        let partitions = self.status().partitions.into_iter();
+        let stopped = partitions.filter_map(|(id, partition)| match partition.state {
+            PartitionState::Stopped(reason) => Some((id, reason)),
+            _ => None,
+        });
+        stopped.collect()
+    }
+
+    /// Waits until the pipeline fails as a whole: its consumer ended or an actor panicked.
+    pub async fn failed(&self) -> ServiceError {
+        let name = self.config.name.clone();
+        tokio::select! {
+            ended = self.consumer.finished() => match ended {
+                Err(error) => ServiceError::Consumer { pipeline: name, error },
+                // Nobody but us drains it, and not while we wait here.
+                Ok(_) => std::future::pending().await,
+            },
+            actor = self.house.down() => ServiceError::ActorDown { pipeline: name, actor },
+        }
+    }
+
+    /// Reads nothing more, saves what is in hand within `limit`, leaves the group, ends all actors.
+    ///
+    /// # Errors
+    /// The consumer had ended by an error, or hangs. Nothing is lost: what was not saved is read
+    /// again.
+    pub async fn drain(self, limit: Duration) -> Result<Conservation, ServiceError> {
+        let Self { config, consumer, house } = self;
+        let drained = consumer.drain(limit).await;
+        let total = house.ledger().total();
+        house.stop();
+        match drained {
+            Ok(drained) if drained.batches_left > 0 => {
+                let batches = drained.batches_left;
+                tracing::warn!(pipeline = config.name, batches, "left unsaved when time was over");
+            }
+            Ok(_) => {}
+            Err(error) => return Err(ServiceError::Consumer { pipeline: config.name, error }),
+        }
+        let settled = total.settled;
+        tracing::info!(
+            pipeline = config.name,
+            read = total.read,
+            saved = settled.saved,
+            skipped = settled.skipped,
+            duplicate = settled.duplicate,
+            parked = settled.parked,
+            given_up = total.given_up,
+            "drained"
+        );
+        Ok(total)
+    }
+}
