@@ -106,6 +106,9 @@ impl Rebalancer {
             partitions = assigned.doors.keys().cloned().collect();
         }
         tracing::info!(?partitions, lost, "partitions revoked");
+        self.status.update(|status| {
+            *(if lost { &mut status.rebalances_lost } else { &mut status.rebalances_revoked }) += 1;
+        });
         let doors: Vec<_> = partitions.iter().filter_map(|p| assigned.doors.remove(p)).collect();
         let wait = if lost || assigned.closing { Duration::ZERO } else { self.revoke_wait };
         drop(assigned);
@@ -119,7 +122,6 @@ impl Rebalancer {
         }
         self.let_go(consumer, &partitions);
         self.status.update(|status| {
-            *(if lost { &mut status.rebalances_lost } else { &mut status.rebalances_revoked }) += 1;
             status.partitions.retain(|partition, _| !partitions.contains(partition));
         });
         self.commits().forget(&partitions);
