@@ -24,7 +24,7 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
 use super::commit::Commits;
-use super::errors::advice;
+use super::errors::{advice, is_of_one_broker};
 use super::properties::Protocol;
 use super::status::ConsumerStatus;
 
@@ -201,8 +201,17 @@ impl ClientContext for Rebalancer {
         if code == RDKafkaErrorCode::PartitionEOF {
             return;
         }
-        self.assigned().last_error = reason.to_owned();
-        let problem = format!("{reason} ({code}); {}", advice(code));
+        if is_of_one_broker(code) {
+            // Others may lead on; if none does, that is an error of its own, without its cause.
+            tracing::debug!(%code, reason, "kafka");
+            self.assigned().last_error = reason.to_owned();
+            return;
+        }
+        let cause = match code {
+            RDKafkaErrorCode::AllBrokersDown => format!(", last: {}", self.assigned().last_error),
+            _ => String::new(),
+        };
+        let problem = format!("{reason} ({code}{cause}); {}", advice(code));
         self.status.update(|status| {
             // Said once, and again when it is another one.
             if status.problem.as_ref() != Some(&problem) {
