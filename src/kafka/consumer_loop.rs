@@ -265,9 +265,7 @@ impl<'c> ConsumerLoop<'c> {
     fn finish(mut self, commands: &Receiver<Command>) -> Result<Drained, String> {
         let deadline = self.drain.unwrap_or_else(Instant::now);
         for reader in &mut self.readers {
-            if *reader.state() == ReaderState::Reading {
-                reader.hand_in(self.context.front.budget());
-            }
+            reader.hand_in(self.context.front.budget());
         }
         while self.batches_left() > 0 && Instant::now() < deadline {
             self.serve(PENDING_WAIT)?;
