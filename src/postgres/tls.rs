@@ -11,6 +11,32 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// Makes TLS on a connection, or nothing on a unix socket: a socket has no name that could be
+/// checked, and rustls refuses to begin without one even where TLS is off.
+#[derive(Clone)]
+pub struct MakeTls(MakeRustlsConnect);
+
+impl MakeTls {
+    pub(super) fn new(config: ClientConfig) -> Self {
+        Self(MakeRustlsConnect::new(config))
+    }
+}
+
+impl<S> MakeTlsConnect<S> for MakeTls
+where
+    MakeRustlsConnect: MakeTlsConnect<S>,
+{
+    type Stream = <MakeRustlsConnect as MakeTlsConnect<S>>::Stream;
+    type TlsConnect = <MakeRustlsConnect as MakeTlsConnect<S>>::TlsConnect;
+    type Error = <MakeRustlsConnect as MakeTlsConnect<S>>::Error;
+
+    fn make_tls_connect(&mut self, host: &str) -> Result<Self::TlsConnect, Self::Error> {
+        self.0.make_tls_connect(if host.is_empty() { "localhost" } else { host })
+    }
+}
 
 /// What is checked of the server's certificate. The path names the roots; without one they are the
 /// system's.
