@@ -48,10 +48,10 @@ const EVENTS_MAX: usize = 1000;
 /// Runs the consumer until it is drained or cannot go on.
 pub(super) fn run(
     consumer: BaseConsumer<Rebalancer>,
-    commands: Receiver<Command>,
+    commands: &Receiver<Command>,
     rules: ReadRules,
 ) -> Result<Drained, String> {
-    let outcome = ConsumerLoop::new(&consumer, rules).run(&commands);
+    let outcome = ConsumerLoop::new(&consumer, rules).run(commands);
     close(consumer);
     outcome
 }

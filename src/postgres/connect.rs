@@ -20,9 +20,7 @@ use tokio::runtime::Handle;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Client, Config, Connection, Socket};
-use tokio_postgres_rustls::MakeRustlsConnect;
-
-use super::tls::{self, Verification};
+use super::tls::{self, Tls, Verification};
 
 /// What a URL that says nothing about it gets. A server that is gone is noticed within a minute.
 const DEFAULTS: [(&str, &str); 6] = [
@@ -35,7 +33,7 @@ const DEFAULTS: [(&str, &str); 6] = [
 ];
 
 /// A connection to the server, to be driven by a task.
-pub type Driver = Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
+pub type Driver = Connection<Socket, <Tls as MakeTlsConnect<Socket>>::Stream>;
 
 /// A database URL that cannot be honoured.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -46,7 +44,7 @@ pub struct UrlError(String);
 #[derive(Clone)]
 pub struct ConnectOptions {
     config: Config,
-    tls: MakeRustlsConnect,
+    tls: Tls,
 }
 
 impl ConnectOptions {
@@ -74,7 +72,7 @@ impl ConnectOptions {
         config.ssl_mode(if is_local(&config) { SslMode::Disable } else { mode });
         let direct = theirs.contains(&("sslnegotiation", "direct"));
         let tls = tls::client_config(&verification, direct).map_err(UrlError)?;
-        Ok(Self { config, tls: MakeRustlsConnect::new(tls) })
+        Ok(Self { config, tls: Tls::new(tls) })
     }
 
     /// What the URL says, apart from TLS.

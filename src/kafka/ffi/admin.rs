@@ -29,6 +29,9 @@ pub(in crate::kafka) struct AdminError {
     pub(in crate::kafka) text: String,
 }
 
+/// A partition, and the offset that was asked for or why there is none.
+pub(in crate::kafka) type PartitionOffset = (i32, Result<i64, RDKafkaErrorCode>);
+
 /// Asks for one end of each of `partitions` of `topic`, with one request a broker.
 pub(in crate::kafka) fn list_offsets<C: ClientContext>(
     client: &Client<C>,
@@ -36,7 +39,7 @@ pub(in crate::kafka) fn list_offsets<C: ClientContext>(
     partitions: &[i32],
     end: EndOf,
     timeout: Duration,
-) -> Result<Vec<(i32, Result<i64, RDKafkaErrorCode>)>, AdminError> {
+) -> Result<Vec<PartitionOffset>, AdminError> {
     let mut list = TopicPartitionList::with_capacity(partitions.len());
     for &partition in partitions {
         let spec = match end {

@@ -24,7 +24,7 @@ pub(super) fn end_rebalance_record(bench: &Bench, partitions: i32) {
     }
     let mut params = bench.params();
     params.revoke_wait = Duration::from_secs(3);
-    let kept = bench.join_with(BUDGET, params);
+    let kept = bench.join_with(BUDGET, &params);
     bench.await_records(10 * count);
     kept.front.hold();
     for partition in 0..partitions {

@@ -1,0 +1,342 @@
+//! What the tests stand on: a database each, a small pipeline of two tables, and a broker made up.
+
+use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use longshore::positions::{PartitionPositions, Positions, StartPosition, TopicPositions};
+use longshore::postgres::connect::{ConnectOptions, SessionSettings};
+use longshore::postgres::migrate::{self, MigrationSet};
+use longshore::postgres::repeats::Repeats;
+use longshore::postgres::row::Tables;
+use longshore::postgres::store::{PostgresStore, StoreParams};
+use longshore_actors::batch::{Home, WorkedBatch};
+use longshore_actors::conservation::Settled;
+use longshore_actors::error::{Reject, StoreError};
+use longshore_actors::fence::Fence;
+use longshore_actors::pipeline::{Out, Outcome, Pipeline};
+use longshore_actors::ports::{Acquired, BatchReport, SessionId, Store};
+use longshore_actors::record::{NextOffset, PartitionId, Record, Unparsed};
+use longshore_actors::testing::{Given, home, work};
+use serde::Deserialize;
+use tokio::runtime::Handle;
+use tokio_postgres::Client;
+use uuid::Uuid;
+
+/// The group of all tests; each has a database of its own.
+pub const GROUP: &str = "longshore.things";
+pub const TOPIC: &str = "things";
+
+/// What the tests' rows are saved to.
+const TABLES: &str = r#"
+    create schema things;
+    create table things.parents (id bigint primary key);
+    insert into things.parents select generate_series(1, 100);
+    create table things.things (id bigint primary key, amount bigint not null check (amount >= 0),
+        name varchar(20), parent bigint, made_at timestamptz not null default now());
+    create table things.parts (thing bigint, no int, weight int constraint not_heavy
+        check (weight < 1000), primary key (thing, no));
+"#;
+
+diesel::table! {
+    things.things (id) {
+        id -> BigInt,
+        amount -> BigInt,
+        name -> Nullable<Text>,
+        parent -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    things.parts (thing, no) {
+        thing -> BigInt,
+        no -> Integer,
+        weight -> Integer,
+    }
+}
+
+longshore::row! {
+    pub struct ThingRow<'a> in things, key (id) {
+        pub id: i64,
+        pub amount: i64,
+        pub name: Option<&'a str>,
+        pub parent: Option<i64>,
+    }
+}
+
+longshore::row! {
+    pub struct PartRow in parts, key (thing, no) {
+        pub thing: i64,
+        pub no: i32,
+        pub weight: i32,
+    }
+}
+
+/// A record of the tests.
+#[derive(Deserialize)]
+pub struct Thing {
+    pub id: i64,
+    #[serde(default)]
+    pub amount: i64,
+    pub name: Option<String>,
+    pub parent: Option<i64>,
+    #[serde(default)]
+    pub parts: Vec<i32>,
+    /// Further keys in the first table.
+    #[serde(default)]
+    pub also: Vec<i64>,
+}
+
+/// Saves things as they come; rejects number 13.
+pub struct Things;
+
+impl Pipeline for Things {
+    const NAME: &'static str = "things";
+    type Event<'a> = Thing;
+    type Context = ();
+    type Rows = (ThingRow<'static>, PartRow);
+
+    fn parse<'a>(&self, record: &Record<'a>) -> Result<Thing, Unparsed> {
+        record.decode()
+    }
+
+    fn keys(&self, _: &Thing, (): &mut ()) {}
+
+    fn work(
+        &self,
+        thing: &Thing,
+        (): &(),
+        out: &mut Out<'_, Self::Rows>,
+    ) -> Result<Outcome, Reject> {
+        if thing.id == 13 {
+            return Err(Reject::new("unlucky", "thing 13"));
+        }
+        for (no, weight) in (0..).zip(&thing.parts) {
+            out.save(&PartRow { thing: thing.id, no, weight: *weight });
+        }
+        for id in &thing.also {
+            out.save(&ThingRow { id: *id, amount: 0, name: None, parent: None });
+        }
+        let (name, parent) = (thing.name.as_deref(), thing.parent);
+        Ok(out.save(&ThingRow { id: thing.id, amount: thing.amount, name, parent }))
+    }
+}
+
+/// A database of one test, dropped with it.
+pub struct Database {
+    url: String,
+    name: String,
+    server: ConnectOptions,
+    pub options: ConnectOptions,
+    pub client: Client,
+}
+
+/// The test's database; `None`, said aloud, where there is no server.
+pub async fn database() -> Option<Database> {
+    let _ = tracing_subscriber::fmt().with_test_writer().try_init();
+    #[allow(clippy::disallowed_methods)] // Not configuration of the product.
+    let Ok(url) = std::env::var("LONGSHORE_TEST_DATABASE_URL") else {
+        println!("left out: LONGSHORE_TEST_DATABASE_URL is not set");
+        return None;
+    };
+    let server = ConnectOptions::try_new(&url, None).unwrap();
+    let name = format!("longshore_test_{}", Uuid::new_v4().simple());
+    let client = connect(&server).await;
+    client.batch_execute(&format!("create database {name}")).await.unwrap();
+    let (head, options) = url.split_once('?').unwrap_or((&url, ""));
+    let host = head.rfind('/').map_or(head, |at| &head[..at]);
+    let url = format!("{host}/{name}?{options}");
+    let options = ConnectOptions::try_new(&url, None).unwrap();
+    migrate::apply(&options, Arc::new([MigrationSet::LONGSHORE])).await.unwrap();
+    let client = connect(&options).await;
+    client.batch_execute(TABLES).await.unwrap();
+    Some(Database { url, name, server, options, client })
+}
+
+pub async fn connect(options: &ConnectOptions) -> Client {
+    let settings = SessionSettings::with_statement_timeout(Duration::from_secs(60));
+    options.connect(&settings, &Handle::current()).await.unwrap().0
+}
+
+impl Database {
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub async fn drop(self) {
+        let drop = format!("drop database {} with (force)", self.name);
+        connect(&self.server).await.batch_execute(&drop).await.unwrap();
+    }
+
+    /// One number.
+    pub async fn number(&self, sql: &str) -> i64 {
+        self.client.query_one(sql, &[]).await.unwrap().get(0)
+    }
+
+    /// One text of each row.
+    pub async fn texts(&self, sql: &str) -> Vec<String> {
+        self.client.query(sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
+    }
+
+    pub async fn things(&self) -> i64 {
+        self.number("select count(*) from things.things").await
+    }
+
+    pub async fn next_offset(&self, partition: i32) -> i64 {
+        let sql =
+            format!("select next_offset from longshore.offsets where partition = {partition}");
+        self.number(&sql).await
+    }
+
+    /// The offsets of the parked records of a partition, in order.
+    pub async fn parked(&self, partition: i32) -> Vec<i64> {
+        let sql =
+            r#"select "offset" from longshore.parked_records where partition = $1 order by 1"#;
+        self.client.query(sql, &[&partition]).await.unwrap().iter().map(|r| r.get(0)).collect()
+    }
+
+    /// A store of this test's pipeline.
+    pub fn store(&self, owner: &str, broker: &Arc<Broker>) -> PostgresStore {
+        self.store_with(owner, broker, StartPosition::Earliest)
+    }
+
+    pub fn store_with(
+        &self,
+        owner: &str,
+        broker: &Arc<Broker>,
+        start: StartPosition,
+    ) -> PostgresStore {
+        PostgresStore::new(StoreParams {
+            options: self.options.clone(),
+            runtime: Handle::current(),
+            pipeline: Things::NAME.to_owned(),
+            group: GROUP.to_owned(),
+            start,
+            owner: owner.to_owned(),
+            sessions: 4,
+            tables: <Things as Pipeline>::Rows::tables(),
+            positions: broker.clone(),
+            statement_timeout: Duration::from_secs(30),
+            repeats: Arc::new(Repeats::default()),
+        })
+    }
+}
+
+/// A broker with one cluster, whose topics can be changed.
+pub struct Broker {
+    pub topic: Mutex<TopicPositions>,
+    pub asked: AtomicI64,
+}
+
+impl Broker {
+    /// Topics of `partitions` partitions, empty, from offset 0.
+    pub fn new(partitions: i32) -> Arc<Self> {
+        let partition = |index| PartitionPositions {
+            index,
+            earliest: NextOffset(0),
+            end: NextOffset(0),
+            committed: None,
+        };
+        let topic = TopicPositions {
+            cluster_id: "cluster-1".to_owned(),
+            topic_id: Some(Uuid::from_u128(1)),
+            partitions: (0..partitions).map(partition).collect(),
+        };
+        Arc::new(Self { topic: Mutex::new(topic), asked: AtomicI64::new(0) })
+    }
+
+    pub fn change(&self, change: impl FnOnce(&mut TopicPositions)) {
+        change(&mut self.topic.lock().unwrap());
+    }
+}
+
+impl Positions for Broker {
+    fn describe<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<TopicPositions, StoreError>> {
+        self.asked.fetch_add(1, SeqCst);
+        let topic = self.topic.lock().unwrap().clone();
+        Box::pin(async move { Ok(topic) })
+    }
+}
+
+pub fn fence(partition: i32) -> Arc<Fence> {
+    Arc::new(Fence::new(PartitionId::new(TOPIC, partition)))
+}
+
+/// A fence for partition `partition`, acquired by `store`.
+pub async fn held(store: &PostgresStore, partition: i32) -> Arc<Fence> {
+    let fence = fence(partition);
+    let answers = store.acquire(std::slice::from_ref(&fence)).await.unwrap();
+    take(&fence, &answers[0]);
+    fence
+}
+
+/// Holds what was acquired.
+pub fn take(fence: &Fence, answer: &Acquired) {
+    let Acquired::Held { epoch, next_offset } = answer else { panic!("not held: {answer:?}") };
+    fence.hold(*epoch, *next_offset);
+}
+
+/// Makes batches of things.
+pub struct Maker(Home);
+
+impl Maker {
+    pub fn new() -> Self {
+        Self(home())
+    }
+
+    /// A batch of the records `things`, in JSON, from `from` on.
+    pub fn batch(
+        &self,
+        fence: &Arc<Fence>,
+        from: i64,
+        things: &[serde_json::Value],
+    ) -> WorkedBatch {
+        let to = from + things.len() as i64;
+        self.batch_to(fence, (from, to), things)
+    }
+
+    /// A batch that covers `[range.0, range.1)`.
+    pub fn batch_to(
+        &self,
+        fence: &Arc<Fence>,
+        range: (i64, i64),
+        things: &[serde_json::Value],
+    ) -> WorkedBatch {
+        let value =
+            |thing: &serde_json::Value| (!thing.is_null()).then(|| thing.to_string().into());
+        let values = things.iter().map(value).collect();
+        let given = Given { fence, from: range.0, to: range.1, values, pieces: 3 };
+        work(&Things, &(), &given, self.0.clone())
+    }
+}
+
+/// Saves over session 0 and expects every batch to be saved.
+pub async fn save(store: &PostgresStore, group: &[WorkedBatch]) -> Vec<Settled> {
+    save_over(store, 0, group).await
+}
+
+pub async fn save_over(
+    store: &PostgresStore,
+    session: usize,
+    group: &[WorkedBatch],
+) -> Vec<Settled> {
+    let reports = store.save(SessionId(session), group).await.unwrap();
+    assert_eq!(reports.len(), group.len());
+    let settled: Vec<Settled> = reports
+        .into_iter()
+        .map(|report| match report {
+            BatchReport::Saved(settled) => settled,
+            other => panic!("not saved: {other:?}"),
+        })
+        .collect();
+    for (settled, worked) in settled.iter().zip(group) {
+        assert_eq!(settled.total(), worked.batch.parcel.arena.len() as u64, "conservation");
+        worked.batch.settle(*settled);
+    }
+    settled
+}
+
+pub fn settled(saved: u64, duplicate: u64, parked: u64) -> Settled {
+    Settled { saved, duplicate, parked, skipped: 0 }
+}
