@@ -14,13 +14,13 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
 
+use super::tls::{self, Tls, Verification};
 use percent_encoding::percent_decode_str;
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Client, Config, Connection, Socket};
-use super::tls::{self, Tls, Verification};
 
 /// What a URL that says nothing about it gets. A server that is gone is noticed within a minute.
 const DEFAULTS: [(&str, &str); 6] = [
