@@ -25,9 +25,18 @@ impl Format {
             // checks each string.
             Self::Json => std::str::from_utf8(value)
                 .map_err(|e| Unparsed::Reject(format!("not UTF-8: {e}")))
+                .and_then(object)
                 .and_then(|text| {
                     serde_json::from_str(text).map_err(|e| Unparsed::Reject(e.to_string()))
                 }),
         }
+    }
+}
+
+/// Refuses what is no JSON object: serde reads a struct from an array of its fields as well.
+fn object(text: &str) -> Result<&str, Unparsed> {
+    match text.trim_start_matches([' ', '\t', '\n', '\r']).starts_with('{') {
+        true => Ok(text),
+        false => Err(Unparsed::Reject("not a JSON object".to_owned())),
     }
 }

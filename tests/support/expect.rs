@@ -19,7 +19,7 @@ const PARKED: &str = r#"
     from longshore.parked_records where "group" = $1 and topic = $2"#;
 
 /// How many differences are told; the rest is counted.
-const TOLD: usize = 8;
+const TOLD: usize = 12;
 
 /// A group's view of a topic, which the stored offsets and parked records belong to.
 #[derive(Clone, Copy, Debug)]
@@ -32,9 +32,9 @@ pub(crate) struct Source<'a> {
 
 /// Everything that is not as the model says, in sentences; none if all is well.
 pub(crate) fn differences(database: &Database, source: Source<'_>, model: &Model) -> Vec<String> {
-    let mut found = rows(database, model);
+    let mut found = offsets(database, source);
     found.extend(parked(database, source, model));
-    found.extend(offsets(database, source));
+    found.extend(rows(database, model));
     found
 }
 
