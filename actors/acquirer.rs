@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use actix::prelude::*;
-use tracing::{info, warn};
+use tracing::{debug, warn};
 
 use crate::fence::Fence;
 use crate::ports::{Acquired, Store};
@@ -119,7 +119,7 @@ impl Claim {
         // A partition that ended meanwhile needs no answer.
         match answer {
             Acquired::Held { epoch, next_offset } => {
-                info!(partition = %self.fence.partition(), epoch, offset = %next_offset, "acquired");
+                debug!(partition = %self.fence.partition(), epoch, offset = %next_offset, "acquired");
                 let _ = self.acquired.try_send(PartitionAcquired { epoch, next_offset });
             }
             Acquired::Refused { reason } => {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::format::Format;
 
 /// One partition of one topic.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PartitionId {
     /// The topic's name.
     pub topic: Arc<str>,
@@ -25,6 +25,13 @@ impl PartitionId {
 impl fmt::Display for PartitionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}[{}]", self.topic, self.index)
+    }
+}
+
+/// As short in lists of log lines as elsewhere.
+impl fmt::Debug for PartitionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

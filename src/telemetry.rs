@@ -8,8 +8,12 @@ use thiserror::Error;
 use tracing_subscriber::EnvFilter;
 
 /// What is logged unless told otherwise. librdkafka tells each connection's fate as news; what is
-/// wrong with them comes as a warning.
-const DEFAULT_FILTER: &str = "info,librdkafka=warn";
+/// wrong with them comes as a warning. The crate in between reports as an error that a consumer
+/// which we have closed is closed.
+const DEFAULT_FILTER: &str = "info,librdkafka=warn,rdkafka::consumer::base_consumer=off";
+
+/// What is logged beside a line that is written over: what is wrong, and no news.
+const QUIET_FILTER: &str = "warn,rdkafka::consumer::base_consumer=off";
 
 /// Where a filter may stand, the first one that is set counts.
 const FILTER_VARIABLES: [&str; 2] = ["LONGSHORE_LOG", "RUST_LOG"];
@@ -50,8 +54,12 @@ pub enum TelemetryError {
 ///
 /// # Errors
 /// A filter that cannot be read; a second call.
-pub fn init(format: LogFormat, environment: &[(OsString, OsString)]) -> Result<(), TelemetryError> {
-    let filter = filter(environment)?;
+pub fn init(
+    format: LogFormat,
+    is_quiet: bool,
+    environment: &[(OsString, OsString)],
+) -> Result<(), TelemetryError> {
+    let filter = filter(if is_quiet { QUIET_FILTER } else { DEFAULT_FILTER }, environment)?;
     let is_set = |name| environment.iter().any(|(set, value)| set == name && !value.is_empty());
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -64,13 +72,16 @@ pub fn init(format: LogFormat, environment: &[(OsString, OsString)]) -> Result<(
     .map_err(|_| TelemetryError::Twice)
 }
 
-fn filter(environment: &[(OsString, OsString)]) -> Result<EnvFilter, TelemetryError> {
+fn filter(
+    default: &str,
+    environment: &[(OsString, OsString)],
+) -> Result<EnvFilter, TelemetryError> {
     let value_of = |name: &&'static str| {
         let found = environment.iter().find(|(set, value)| set == *name && !value.is_empty());
         found.map(|(_, value)| (*name, value.to_string_lossy()))
     };
     let Some((variable, value)) = FILTER_VARIABLES.iter().find_map(value_of) else {
-        return Ok(EnvFilter::new(DEFAULT_FILTER));
+        return Ok(EnvFilter::new(default));
     };
     EnvFilter::builder().parse(&value).map_err(|error| TelemetryError::Filter {
         variable,
@@ -85,7 +96,7 @@ mod tests {
 
     fn filter_of(pairs: &[(&str, &str)]) -> Result<String, TelemetryError> {
         let vars: Vec<_> = pairs.iter().map(|(name, value)| (name.into(), value.into())).collect();
-        filter(&vars).map(|filter| filter.to_string())
+        filter(DEFAULT_FILTER, &vars).map(|filter| filter.to_string())
     }
 
     #[test]

@@ -5,9 +5,13 @@
 # The clone that this file belongs to, so that the scripts work from any directory.
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 
-# What the servers leave behind: data, logs, ports, pids. One per clone, so clones never meet.
-# shellcheck disable=SC2034  # read by the scripts that source this file
-services_dir=$root/.services
+# What the servers leave behind: data, logs, ports, pids. One per clone, so clones never meet; a test that
+# kills its servers names a directory of its own and has a pair of its own.
+services_dir=${LONGSHORE_SERVICES_DIR:-$root/.services}
+case "$services_dir" in
+  /*) ;;
+  *) services_dir=$PWD/$services_dir ;;
+esac
 
 say() { printf '%s\n' "$*"; }
 

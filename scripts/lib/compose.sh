@@ -3,17 +3,17 @@
 
 compose_wait_s_max=180
 
-# One project per clone, so that clones do not share containers or volumes.
+# One project per directory of state, so that clones do not share containers or volumes.
 compose() {
   local project
-  project=longshore-$(printf '%s' "$root" | cksum | cut -d ' ' -f 1)
+  project=longshore-$(printf '%s' "$services_dir" | cksum | cut -d ' ' -f 1)
   KAFKA_PORT=$(port_of kafka) POSTGRES_PORT=$(port_of postgres) \
     docker compose -f "$root/docker/compose.yml" -p "$project" "$@"
 }
 
 # An engine that answers, the compose plugin, and the images: a machine may have the first without the last.
 compose_usable() {
-  docker info >/dev/null 2>&1 && docker compose version >/dev/null 2>&1 || return 1
+  timeout 20 docker info >/dev/null 2>&1 && docker compose version >/dev/null 2>&1 || return 1
   compose_ports
   compose pull --quiet --policy missing kafka postgres >&2
 }

@@ -27,7 +27,7 @@ kafka_launch() {
     -Dorg.slf4j.simpleLogger.showDateTime=true '-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS' \
     -cp "$kafka_lib/*" kafka.Kafka "$kafka_properties" \
     >>"$(kafka_log)" 2>&1 </dev/null 9>&- &
-  wait_until 5 kafka_running || kafka_failed "did not start"
+  wait_until 15 kafka_running || kafka_failed "did not start"
 }
 
 # The listener opens only once the broker is registered; the topic list is the proof.

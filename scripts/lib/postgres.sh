@@ -140,7 +140,7 @@ postgres_find() {
 
 postgres_find_bin_dir() {
   local initdb
-  initdb=$(find /usr/lib/postgresql/*/bin -name initdb 2>/dev/null | sort -V | tail -n 1)
+  initdb=$(find /usr/lib/postgresql/*/bin -name initdb 2>/dev/null | sort -V | tail -n 1) || true
   [ -n "$initdb" ] || initdb=$(command -v initdb) || return 0
   dirname "$initdb"
 }

@@ -113,7 +113,8 @@ fn begin(
     if context.config_file.is_none() {
         context.config_file = context.variable("LONGSHORE_CONFIG").map(PathBuf::from);
     }
-    telemetry::init(log_format(cli, &context)?, &context.environment)?;
+    let is_quiet = matches!(cli.command, Command::Demo(_));
+    telemetry::init(log_format(cli, &context)?, is_quiet, &context.environment)?;
     Ok(context)
 }
 

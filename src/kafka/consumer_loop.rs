@@ -48,10 +48,10 @@ const EVENTS_MAX: usize = 1000;
 /// Runs the consumer until it is drained or cannot go on.
 pub(super) fn run(
     consumer: BaseConsumer<Rebalancer>,
-    commands: Receiver<Command>,
+    commands: &Receiver<Command>,
     rules: ReadRules,
 ) -> Result<Drained, String> {
-    let outcome = ConsumerLoop::new(&consumer, rules).run(&commands);
+    let outcome = ConsumerLoop::new(&consumer, rules).run(commands);
     close(consumer);
     outcome
 }
@@ -265,9 +265,7 @@ impl<'c> ConsumerLoop<'c> {
     fn finish(mut self, commands: &Receiver<Command>) -> Result<Drained, String> {
         let deadline = self.drain.unwrap_or_else(Instant::now);
         for reader in &mut self.readers {
-            if *reader.state() == ReaderState::Reading {
-                reader.hand_in(self.context.front.budget());
-            }
+            reader.hand_in(self.context.front.budget());
         }
         while self.batches_left() > 0 && Instant::now() < deadline {
             self.serve(PENDING_WAIT)?;

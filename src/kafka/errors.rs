@@ -30,6 +30,17 @@ pub(super) fn passes_by_itself(code: Code) -> bool {
     )
 }
 
+/// Whether an error is one broker's, while others may answer.
+pub(super) fn is_of_one_broker(code: Code) -> bool {
+    matches!(
+        code,
+        Code::BrokerTransportFailure
+            | Code::OperationTimedOut
+            | Code::RequestTimedOut
+            | Code::Resolve
+    )
+}
+
 /// What to say and do about an error of the whole consumer that librdkafka retries by itself.
 pub(super) fn advice(code: Code) -> &'static str {
     match code {

@@ -303,7 +303,11 @@ impl<'c> PartitionReader<'c> {
                 obstacle = judge(partition, *position, code, offset, &text);
             }
         });
-        self.records_read += (arena.len() - before) as u64;
+        let copied = arena.len() - before;
+        self.records_read += copied as u64;
+        if copied > 0 {
+            self.misplaced = 0;
+        }
         obstacle.map_or(Ok(taken), Err)
     }
 

@@ -80,7 +80,7 @@ impl Inquirer {
         let deadline = Instant::now() + ANSWER_LIMIT;
         // Nobody else takes this client's log lines and errors from it.
         while self.client.poll(Duration::ZERO).is_some() {}
-        let indexes = self.partitions(topic, deadline)?;
+        let (indexes, broker) = self.partitions(topic, deadline)?;
         let cluster_id =
             self.client.client().fetch_cluster_id(left(deadline)).ok_or_else(|| {
                 StoreError::Retry(format!(
@@ -88,7 +88,7 @@ impl Inquirer {
                     self.brokers
                 ))
             })?;
-        let topic_id = match ffi::topic_id(self.client.client(), topic, left(deadline)) {
+        let topic_id = match ffi::topic_id(self.client.client(), topic, broker, left(deadline)) {
             Ok(id) => id,
             // Brokers before 3.1 do not speak of topic ids.
             Err(error) if is_unsupported(error.code) => None,
@@ -107,7 +107,8 @@ impl Inquirer {
         Ok(TopicPositions { cluster_id, topic_id, partitions: partitions.collect() })
     }
 
-    fn partitions(&self, topic: &str, deadline: Instant) -> Result<Vec<i32>, StoreError> {
+    /// The numbers of the topic's partitions, and of a broker that leads one.
+    fn partitions(&self, topic: &str, deadline: Instant) -> Result<(Vec<i32>, i32), StoreError> {
         match self.partitions_once(topic, deadline) {
             Err(StoreError::Stop(_)) => {
                 let until = Instant::now() + UNKNOWN_TOPIC_PAUSE;
@@ -120,7 +121,11 @@ impl Inquirer {
         }
     }
 
-    fn partitions_once(&self, topic: &str, deadline: Instant) -> Result<Vec<i32>, StoreError> {
+    fn partitions_once(
+        &self,
+        topic: &str,
+        deadline: Instant,
+    ) -> Result<(Vec<i32>, i32), StoreError> {
         let what = format!("topic {topic}");
         let answer = self.client.fetch_metadata(Some(topic), left(deadline));
         let answer = answer.map_err(|error| {
@@ -135,9 +140,9 @@ impl Inquirer {
         }
         let mut indexes: Vec<_> = described.partitions().iter().map(|p| p.id()).collect();
         indexes.sort_unstable();
-        match indexes.is_empty() {
-            false => Ok(indexes),
-            true => Err(StoreError::Retry(format!("{what} has no partitions yet"))),
+        match described.partitions().iter().map(|p| p.leader()).find(|leader| *leader >= 0) {
+            Some(leader) => Ok((indexes, leader)),
+            None => Err(StoreError::Retry(format!("{what} has no partition with a leader yet"))),
         }
     }
 

@@ -24,7 +24,7 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
 use super::commit::Commits;
-use super::errors::advice;
+use super::errors::{advice, is_of_one_broker};
 use super::properties::Protocol;
 use super::status::ConsumerStatus;
 
@@ -106,6 +106,9 @@ impl Rebalancer {
             partitions = assigned.doors.keys().cloned().collect();
         }
         tracing::info!(?partitions, lost, "partitions revoked");
+        self.status.update(|status| {
+            *(if lost { &mut status.rebalances_lost } else { &mut status.rebalances_revoked }) += 1;
+        });
         let doors: Vec<_> = partitions.iter().filter_map(|p| assigned.doors.remove(p)).collect();
         let wait = if lost || assigned.closing { Duration::ZERO } else { self.revoke_wait };
         drop(assigned);
@@ -119,7 +122,6 @@ impl Rebalancer {
         }
         self.let_go(consumer, &partitions);
         self.status.update(|status| {
-            *(if lost { &mut status.rebalances_lost } else { &mut status.rebalances_revoked }) += 1;
             status.partitions.retain(|partition, _| !partitions.contains(partition));
         });
         self.commits().forget(&partitions);
@@ -199,8 +201,17 @@ impl ClientContext for Rebalancer {
         if code == RDKafkaErrorCode::PartitionEOF {
             return;
         }
-        self.assigned().last_error = reason.to_owned();
-        let problem = format!("{reason} ({code}); {}", advice(code));
+        if is_of_one_broker(code) {
+            // Others may lead on; if none does, that is an error of its own, without its cause.
+            tracing::debug!(%code, reason, "kafka");
+            self.assigned().last_error = reason.to_owned();
+            return;
+        }
+        let cause = match code {
+            RDKafkaErrorCode::AllBrokersDown => format!(", last: {}", self.assigned().last_error),
+            _ => String::new(),
+        };
+        let problem = format!("{reason} ({code}{cause}); {}", advice(code));
         self.status.update(|status| {
             // Said once, and again when it is another one.
             if status.problem.as_ref() != Some(&problem) {

@@ -111,19 +111,19 @@ impl ConsumerThread {
     /// If a property is refused or there is no consumer or thread to be had. Brokers that are away
     /// are no error: they are waited for.
     pub fn spawn(
-        params: ConsumerParams,
+        params: &ConsumerParams,
         front: Arc<dyn Front>,
         commands: Commands,
     ) -> Result<ConsumerHandle, ConsumerError> {
         let status = ConsumerStatus::default();
-        let consumer = subscribe(&params, front, status.clone())?;
+        let consumer = subscribe(params, front, status.clone())?;
         let (ended, end) = watch::channel(None);
-        let rules = rules(&params, consumer.context().front.as_ref());
+        let rules = rules(params, consumer.context().front.as_ref());
         let receiver = commands.receiver;
         thread::Builder::new()
             .name(format!("longshore-consumer-{}", params.pipeline))
             .spawn(move || {
-                let outcome = consumer_loop::run(consumer, receiver, rules);
+                let outcome = consumer_loop::run(consumer, &receiver, rules);
                 ended.send_replace(Some(outcome.map_err(ConsumerError::Fatal)));
             })
             .map_err(|error: io::Error| ConsumerError::Thread(error.to_string()))?;

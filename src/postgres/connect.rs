@@ -19,8 +19,9 @@ use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::{Client, Config, Connection, Socket};
-use super::tls::{self, Tls, Verification};
+use tokio_postgres::{CancelToken, Client, Config, Connection, Socket};
+
+use super::tls::{self, MakeTls, Verification};
 
 /// What a URL that says nothing about it gets. A server that is gone is noticed within a minute.
 const DEFAULTS: [(&str, &str); 6] = [
@@ -32,8 +33,13 @@ const DEFAULTS: [(&str, &str); 6] = [
     ("tcp_user_timeout", "30"),
 ];
 
+/// Lets the server notice, while a statement runs, that its client is gone (killed, say), and end
+/// what holds its locks. Not every server can: before 14 it is not there.
+const NOTICE_LOST_CLIENTS: &str = "do $$ begin perform set_config('client_connection_check_interval', '5s', false); \
+     exception when others then null; end $$";
+
 /// A connection to the server, to be driven by a task.
-pub type Driver = Connection<Socket, <Tls as MakeTlsConnect<Socket>>::Stream>;
+pub type Driver = Connection<Socket, <MakeTls as MakeTlsConnect<Socket>>::Stream>;
 
 /// A database URL that cannot be honoured.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -44,7 +50,7 @@ pub struct UrlError(String);
 #[derive(Clone)]
 pub struct ConnectOptions {
     config: Config,
-    tls: Tls,
+    tls: MakeTls,
 }
 
 impl ConnectOptions {
@@ -72,7 +78,7 @@ impl ConnectOptions {
         config.ssl_mode(if is_local(&config) { SslMode::Disable } else { mode });
         let direct = theirs.contains(&("sslnegotiation", "direct"));
         let tls = tls::client_config(&verification, direct).map_err(UrlError)?;
-        Ok(Self { config, tls: Tls::new(tls) })
+        Ok(Self { config, tls: MakeTls::new(tls) })
     }
 
     /// What the URL says, apart from TLS.
@@ -97,6 +103,14 @@ impl ConnectOptions {
         });
         client.batch_execute(&settings.to_sql()).await?;
         Ok((client, driver))
+    }
+
+    /// Asks the server to end what another connection is doing.
+    ///
+    /// # Errors
+    /// Whatever the network says. The server does not answer.
+    pub(super) async fn cancel(&self, token: &CancelToken) -> Result<(), tokio_postgres::Error> {
+        token.cancel_query(self.tls.clone()).await
     }
 
     /// Opens a connection that the caller drives; its socket belongs to `runtime`.
@@ -146,7 +160,7 @@ impl SessionSettings {
         format!(
             "set statement_timeout = {}; set lock_timeout = {}; \
              set idle_in_transaction_session_timeout = {}; set plan_cache_mode = {plans}; \
-             set client_min_messages = warning",
+             set client_min_messages = warning; {NOTICE_LOST_CLIENTS}",
             self.statement_timeout.as_millis(),
             self.lock_timeout.as_millis(),
             self.idle_in_transaction_timeout.as_millis(),

@@ -75,7 +75,7 @@ pub struct Service {
     failed: Option<ServiceError>,
     drain_limit: Duration,
     /// Dropped last: the database's sockets belong to it.
-    _runtime: Runtime,
+    _runtime: DatabaseRuntime,
 }
 
 impl Service {
@@ -107,7 +107,14 @@ impl Service {
             ends.push(end);
         }
         let drain_limit = config.drain_limit;
-        Ok(Self { pipelines, ends, pool, failed: None, drain_limit, _runtime: runtime })
+        Ok(Self {
+            pipelines,
+            ends,
+            pool,
+            failed: None,
+            drain_limit,
+            _runtime: DatabaseRuntime(Some(runtime)),
+        })
     }
 
     /// The running pipelines.
@@ -189,6 +196,17 @@ impl Service {
             pipeline.drain(limit).await.map(|total| (name, total))
         });
         futures_util::future::join_all(draining).await.into_iter().collect()
+    }
+}
+
+/// Ends its threads without waiting for them, which tokio allows in an actor's thread too.
+struct DatabaseRuntime(Option<Runtime>);
+
+impl Drop for DatabaseRuntime {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 

@@ -29,6 +29,9 @@ pub(in crate::kafka) struct AdminError {
     pub(in crate::kafka) text: String,
 }
 
+/// A partition, and the offset that was asked for or why there is none.
+pub(in crate::kafka) type PartitionOffset = (i32, Result<i64, RDKafkaErrorCode>);
+
 /// Asks for one end of each of `partitions` of `topic`, with one request a broker.
 pub(in crate::kafka) fn list_offsets<C: ClientContext>(
     client: &Client<C>,
@@ -36,7 +39,7 @@ pub(in crate::kafka) fn list_offsets<C: ClientContext>(
     partitions: &[i32],
     end: EndOf,
     timeout: Duration,
-) -> Result<Vec<(i32, Result<i64, RDKafkaErrorCode>)>, AdminError> {
+) -> Result<Vec<PartitionOffset>, AdminError> {
     let mut list = TopicPartitionList::with_capacity(partitions.len());
     for &partition in partitions {
         let spec = match end {
@@ -77,10 +80,11 @@ pub(in crate::kafka) fn list_offsets<C: ClientContext>(
     Ok(infos.iter().map(read).collect())
 }
 
-/// The topic's own id; `None` where the broker has none.
+/// The topic's own id, asked of one broker by its number; `None` where the broker has none.
 pub(in crate::kafka) fn topic_id<C: ClientContext>(
     client: &Client<C>,
     topic: &str,
+    broker: i32,
     timeout: Duration,
 ) -> Result<Option<Uuid>, AdminError> {
     let refused =
@@ -88,9 +92,13 @@ pub(in crate::kafka) fn topic_id<C: ClientContext>(
     let name = CString::new(topic).map_err(|_| refused("a topic's name has no NUL"))?;
     let op = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
     let event = Event::request(client, op, timeout, |options, queue| {
-        let mut names = [name.as_ptr()];
+        let (mut names, mut text) = ([name.as_ptr()], [0; 128]);
         // SAFETY: everything is alive, and the collection copies the names.
         unsafe {
+            // Any broker knows it; without this the controller is asked, which a client may not
+            // reach.
+            let (text, room) = (text.as_mut_ptr(), text.len());
+            sys::rd_kafka_AdminOptions_set_broker(options, broker, text, room);
             let topics = sys::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), 1);
             sys::rd_kafka_DescribeTopics(client.native_ptr(), topics, options, queue);
             sys::rd_kafka_TopicCollection_destroy(topics);

@@ -27,6 +27,7 @@ fn a_topic_is_described_whole() {
     bench.produce(3, numbered(0..7));
     let topic = describe(&bench, &bench.topic).expect("described");
     assert!(!topic.cluster_id.is_empty());
+    assert!(topic.topic_id.is_some());
     assert_eq!(topic.partitions.len(), 40);
     for (index, partition) in topic.partitions.iter().enumerate() {
         assert_eq!(partition.index, index as i32);

@@ -53,7 +53,7 @@ fn a_trickle_waits_for_its_linger_and_no_longer() {
     let bench = Bench::mock(1);
     let mut params = bench.params();
     params.batch.linger = Duration::from_millis(300);
-    let member = bench.join_with(super::support::BUDGET, params);
+    let member = bench.join_with(super::support::BUDGET, &params);
     eventually("assigned", || member.num_partitions() == 1);
     for n in 0..5 {
         bench.produce(0, numbered(n..n + 1));

@@ -68,7 +68,7 @@ fn transaction(producer: &BaseProducer, topic: &str, values: &[String]) {
 }
 
 #[test]
-fn a_record_behind_the_end_and_a_rebalance_comes_exactly_once() {
+fn a_record_that_comes_at_the_end_during_a_rebalance_comes_exactly_once() {
     let Some(bench) = bench("end", 4, &[]) else { return };
     end_rebalance_record(&bench, 4);
 }

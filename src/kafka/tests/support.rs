@@ -96,10 +96,10 @@ impl Bench {
     }
 
     pub(super) fn join(&self) -> Member {
-        self.join_with(BUDGET, self.params())
+        self.join_with(BUDGET, &self.params())
     }
 
-    pub(super) fn join_with(&self, budget: BudgetLimits, params: ConsumerParams) -> Member {
+    pub(super) fn join_with(&self, budget: BudgetLimits, params: &ConsumerParams) -> Member {
         let (source, commands) = ThreadSource::channel();
         let front = CollectingFront::start(self.shelf.clone(), budget, source);
         let handle = ConsumerThread::spawn(params, front.clone(), commands).expect("a consumer");
