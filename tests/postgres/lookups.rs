@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore::pipelines::ads::tables::{Known, Wanted};
 use longshore::pipelines::ads::Ads;
+use longshore::pipelines::ads::tables::{Known, Wanted};
 use longshore::postgres::connect::SessionSettings;
 use longshore::postgres::lookups::PostgresLookups;
 use longshore::postgres::migrate;
 use longshore::postgres::offsets;
 use longshore::postgres::pool::QueryPool;
 use longshore::postgres::repeats::Repeats;
+use longshore::service::PostgresPipeline;
 use longshore_actors::error::StoreError;
 use longshore_actors::pipeline::Keys;
 use longshore_actors::ports::Lookups;
@@ -18,7 +19,6 @@ use longshore_actors::record::{NextOffset, PartitionId};
 use serde_json::json;
 use tokio::runtime::Handle;
 use uuid::Uuid;
-use longshore::service::PostgresPipeline;
 
 use super::support::*;
 
