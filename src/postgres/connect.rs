@@ -21,7 +21,7 @@ use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{CancelToken, Client, Config, Connection, Socket};
 
-use super::tls::{self, MakeTls, Verification};
+use super::tls::{self, Tls, Verification};
 
 /// What a URL that says nothing about it gets. A server that is gone is noticed within a minute.
 const DEFAULTS: [(&str, &str); 6] = [
@@ -35,11 +35,14 @@ const DEFAULTS: [(&str, &str); 6] = [
 
 /// Lets the server notice, while a statement runs, that its client is gone (killed, say), and end
 /// what holds its locks. Not every server can: before 14 it is not there.
-const NOTICE_LOST_CLIENTS: &str = "do $$ begin perform set_config('client_connection_check_interval', '5s', false); \
-     exception when others then null; end $$";
+const NOTICE_LOST_CLIENTS: &str = "
+    do $$ begin
+        perform set_config('client_connection_check_interval', '5s', false);
+    exception when others then null;
+    end $$";
 
 /// A connection to the server, to be driven by a task.
-pub type Driver = Connection<Socket, <MakeTls as MakeTlsConnect<Socket>>::Stream>;
+pub type Driver = Connection<Socket, <Tls as MakeTlsConnect<Socket>>::Stream>;
 
 /// A database URL that cannot be honoured.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -50,7 +53,7 @@ pub struct UrlError(String);
 #[derive(Clone)]
 pub struct ConnectOptions {
     config: Config,
-    tls: MakeTls,
+    tls: Tls,
 }
 
 impl ConnectOptions {
@@ -78,7 +81,7 @@ impl ConnectOptions {
         config.ssl_mode(if is_local(&config) { SslMode::Disable } else { mode });
         let direct = theirs.contains(&("sslnegotiation", "direct"));
         let tls = tls::client_config(&verification, direct).map_err(UrlError)?;
-        Ok(Self { config, tls: MakeTls::new(tls) })
+        Ok(Self { config, tls: Tls::new(tls) })
     }
 
     /// What the URL says, apart from TLS.

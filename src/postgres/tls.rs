@@ -11,30 +11,29 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use tokio_postgres::Socket;
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// Makes TLS on a connection, or nothing on a unix socket: a socket has no name that could be
-/// checked, and rustls refuses to begin without one even where TLS is off.
+/// Makes TLS connections; also asked, by tokio-postgres, about unix sockets, which have no name and
+/// are never encrypted.
 #[derive(Clone)]
-pub struct MakeTls(MakeRustlsConnect);
+pub struct Tls(MakeRustlsConnect);
 
-impl MakeTls {
+impl Tls {
     pub(super) fn new(config: ClientConfig) -> Self {
         Self(MakeRustlsConnect::new(config))
     }
 }
 
-impl<S> MakeTlsConnect<S> for MakeTls
-where
-    MakeRustlsConnect: MakeTlsConnect<S>,
-{
-    type Stream = <MakeRustlsConnect as MakeTlsConnect<S>>::Stream;
-    type TlsConnect = <MakeRustlsConnect as MakeTlsConnect<S>>::TlsConnect;
-    type Error = <MakeRustlsConnect as MakeTlsConnect<S>>::Error;
+impl MakeTlsConnect<Socket> for Tls {
+    type Stream = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
+    type TlsConnect = <MakeRustlsConnect as MakeTlsConnect<Socket>>::TlsConnect;
+    type Error = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Error;
 
     fn make_tls_connect(&mut self, host: &str) -> Result<Self::TlsConnect, Self::Error> {
-        self.0.make_tls_connect(if host.is_empty() { "localhost" } else { host })
+        let name = if host.is_empty() { "unix-socket" } else { host };
+        MakeTlsConnect::<Socket>::make_tls_connect(&mut self.0, name)
     }
 }
 
