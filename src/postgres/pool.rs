@@ -20,7 +20,8 @@ use futures_util::future::BoxFuture;
 use longshore_actors::error::StoreError;
 use tokio::runtime::Handle;
 use tokio::task::{AbortHandle, JoinHandle};
-use tokio_postgres::{Client, Config};
+use tokio::time::timeout;
+use tokio_postgres::{CancelToken, Client, Config};
 
 use super::connect::{ConnectOptions, SessionSettings, on};
 use super::errors::{self, Failure};
@@ -31,6 +32,9 @@ const TIMEOUTS: Timeouts = Timeouts {
     create: Some(Duration::from_secs(15)),
     recycle: Some(Duration::from_secs(5)),
 };
+
+/// How long to try to tell a server that a session is over.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Connections for queries by diesel-async.
 #[derive(Clone)]
@@ -98,28 +102,47 @@ pub(super) async fn open_query_connection(
 /// thrown away with whatever was under way on it.
 pub struct SessionPool {
     pool: deadpool_postgres::Pool,
-    driver: Arc<Mutex<Option<AbortHandle>>>,
+    line: Arc<Line>,
+}
+
+/// The session's newest connection, for whoever has to cut it.
+struct Line {
+    options: ConnectOptions,
+    runtime: Handle,
+    live: Mutex<Option<(AbortHandle, CancelToken)>>,
+}
+
+impl Line {
+    /// Closes the connection, and tells the server so: a statement that waits for a lock would go
+    /// on, and keep its own locks, until it had it.
+    fn cut(&self) {
+        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some((driver, token)) = live else { return };
+        driver.abort();
+        let options = self.options.clone();
+        self.runtime.spawn(async move {
+            // In vain if the server is away, or has noticed by itself.
+            let _ = timeout(CANCEL_TIMEOUT, options.cancel(&token)).await;
+        });
+    }
 }
 
 impl SessionPool {
     /// A session on `runtime`.
     pub fn new(options: &ConnectOptions, settings: SessionSettings, runtime: &Handle) -> Self {
-        let driver = Arc::default();
-        let connect = SessionConnect {
-            options: options.clone(),
-            settings,
-            runtime: runtime.clone(),
-            driver: Arc::clone(&driver),
-        };
+        let (options, runtime) = (options.clone(), runtime.clone());
+        let config = options.config().clone();
+        let line = Arc::new(Line { options, runtime, live: Mutex::default() });
+        let connect = SessionConnect { settings, line: line.clone() };
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = Manager::from_connect(options.config().clone(), connect, recycling);
+        let manager = Manager::from_connect(config, connect, recycling);
         let pool = deadpool_postgres::Pool::builder(manager)
             .max_size(1)
             .timeouts(TIMEOUTS)
             .runtime(Runtime::Tokio1)
             .build()
             .expect("a pool with a runtime can have timeouts");
-        Self { pool, driver }
+        Self { pool, line }
     }
 
     /// The session's connection, a new one if there is none.
@@ -128,7 +151,7 @@ impl SessionPool {
     /// The session is at work elsewhere, or no connection could be opened.
     pub async fn lease(&self) -> Result<Lease, Failure> {
         match self.pool.get().await {
-            Ok(client) => Ok(Lease { client: Some(client) }),
+            Ok(client) => Ok(Lease { client: Some(client), line: self.line.clone() }),
             Err(PoolError::Backend(error)) => Err(errors::classify(&error)),
             Err(error) => Err(Failure::Retry(format!("no database connection: {error}"))),
         }
@@ -136,10 +159,7 @@ impl SessionPool {
 
     /// Closes the connection, from any thread. The server rolls back what was not committed.
     pub fn abort(&self) {
-        let driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(driver) = driver {
-            driver.abort();
-        }
+        self.line.cut();
     }
 }
 
@@ -147,6 +167,7 @@ impl SessionPool {
 /// handed back: a transaction that nobody ended must not meet the next user.
 pub struct Lease {
     client: Option<deadpool_postgres::Client>,
+    line: Arc<Line>,
 }
 
 impl Lease {
@@ -171,16 +192,15 @@ impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(client) = self.client.take() {
             drop(deadpool_postgres::Client::take(client));
+            self.line.cut();
         }
     }
 }
 
-/// Opens a session's connections, and notes the newest one's driver for [`SessionPool::abort`].
+/// Opens a session's connections.
 struct SessionConnect {
-    options: ConnectOptions,
     settings: SessionSettings,
-    runtime: Handle,
-    driver: Arc<Mutex<Option<AbortHandle>>>,
+    line: Arc<Line>,
 }
 
 impl Connect for SessionConnect {
@@ -189,9 +209,10 @@ impl Connect for SessionConnect {
         _: &Config,
     ) -> BoxFuture<'_, Result<(Client, JoinHandle<()>), tokio_postgres::Error>> {
         Box::pin(async move {
-            let (client, driver) = self.options.connect(&self.settings, &self.runtime).await?;
-            *self.driver.lock().unwrap_or_else(PoisonError::into_inner) =
-                Some(driver.abort_handle());
+            let Line { options, runtime, live } = &*self.line;
+            let (client, driver) = options.connect(&self.settings, runtime).await?;
+            *live.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some((driver.abort_handle(), client.cancel_token()));
             Ok((client, driver))
         })
     }
