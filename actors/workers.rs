@@ -10,7 +10,7 @@ use crate::batch::{ChunkRecords, LoadedBatch, WorkChunk, WorkedChunk};
 use crate::decoded::Entry;
 use crate::persister::Persisters;
 use crate::pipeline::{Order, Pipeline};
-use crate::rows::RowBuffer;
+use crate::rows::{RowBuffer, RowSet};
 use crate::supervise::DownGuard;
 use crate::wire::forward;
 
@@ -92,7 +92,7 @@ impl<P: Pipeline> Handler<LoadedBatch<P>> for WorkerPool<P> {
             return;
         }
         if loaded.batch.parcel.arena.is_empty() {
-            let (batch, rows) = (loaded.batch, RowBuffer::default());
+            let (batch, rows) = (loaded.batch, RowBuffer::new(P::Rows::TABLES.len()));
             let nothing = WorkedChunk::new(batch, (0, 1), rows);
             return self.persisters.forward(nothing);
         }
