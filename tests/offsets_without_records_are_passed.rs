@@ -92,10 +92,7 @@ fn a_compacted_topic_is_read_over_its_holes_and_its_missing_tail() {
     let Some(stage) = Stage::with_topic(2, &COMPACTED) else { return };
     let mut records = stage.generator(25, Mix { tombstones: 0.0, ..Mix::USUAL });
     let mut drafts = records.records(4_000);
-    for draft in &mut drafts {
-        // A compacted topic takes no record without a key.
-        draft.key.get_or_insert_with(|| b"none".to_vec());
-    }
+    drafts.iter_mut().for_each(with_key);
     let tail = tombstones_of_every_other_key(&mut records, &drafts);
     let mut sent = stage.topic.send(drafts);
     stage.send_more(&mut sent, tail);
@@ -127,9 +124,16 @@ fn a_partition_whose_records_were_all_deleted_begins_at_its_end() {
 /// Sends records in a transaction that is aborted.
 fn abort(stage: &Stage, records: &mut Generator, count: usize) {
     let sender = Sender::transactional(&stage.topic, "aborted");
+    let mut drafts = records.records(count);
+    drafts.iter_mut().for_each(with_key);
     sender.begin();
-    sender.send(records.records(count));
+    sender.send(drafts);
     sender.abort();
+}
+
+/// A compacted topic takes no record without a key.
+fn with_key(draft: &mut Draft) {
+    draft.key.get_or_insert_with(|| b"none".to_vec());
 }
 
 /// Tombstones, which are compacted away themselves: a tail of offsets without records.

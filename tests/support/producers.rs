@@ -58,7 +58,7 @@ impl Sender {
         self.producer.flush(TIMEOUT).expect("all records delivered");
         let mut offsets = vec![None; drafts.len()];
         for (index, offset) in self.producer.context().take() {
-            offsets[index] = Some(offset);
+            offsets[index] = Some(offset.unwrap_or_else(|error| panic!("delivering: {error}")));
         }
         let pairs = drafts.into_iter().zip(offsets);
         pairs.map(|(draft, offset)| Sent { draft, offset: offset.expect("an offset") }).collect()
@@ -103,14 +103,17 @@ impl Sender {
     }
 }
 
-/// The delivery reports since they were last taken: each record's index and offset.
+/// A record's index, and its offset unless it was refused.
+type Report = (usize, Result<i64, KafkaError>);
+
+/// The delivery reports since they were last taken.
 #[derive(Default)]
 struct Deliveries {
-    reports: Mutex<Vec<(usize, i64)>>,
+    reports: Mutex<Vec<Report>>,
 }
 
 impl Deliveries {
-    fn take(&self) -> Vec<(usize, i64)> {
+    fn take(&self) -> Vec<Report> {
         std::mem::take(&mut self.reports.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -121,10 +124,8 @@ impl ProducerContext<NoCustomPartitioner> for Deliveries {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, index: usize) {
-        // A failed delivery leaves no report, so that `send` panics on its own thread.
-        if let Ok(record) = result {
-            let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
-            reports.push((index, record.offset()));
-        }
+        let offset = result.as_ref().map(Message::offset).map_err(|(error, _)| error.clone());
+        // Kept, so that `send` panics about it on its own thread.
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner).push((index, offset));
     }
 }
