@@ -91,31 +91,30 @@ impl Pipeline for Ads {
 
 impl AdEvent<'_> {
     fn advertiser<'k>(&self, known: &'k Known) -> Result<&'k Advertiser, Reject> {
-        known.advertisers.get(&self.advertiser_id).ok_or_else(|| {
-            self.reject(
-                "unknown advertiser",
-                format!("there is no advertiser {}", self.advertiser_id),
-            )
+        let id = self.advertiser_id;
+        let advertiser = known.advertisers.get(&id);
+        advertiser.ok_or_else(|| {
+            self.reject("unknown advertiser", &format!("there is no advertiser {id}"))
         })
     }
 
     fn campaign<'k>(&self, known: &'k Known) -> Result<&'k Campaign, Reject> {
         let id = self.campaign_id;
-        let campaign = known
-            .campaigns
-            .get(&id)
-            .ok_or_else(|| self.reject("unknown campaign", format!("there is no campaign {id}")))?;
+        let campaign = known.campaigns.get(&id);
+        let campaign = campaign.ok_or_else(|| {
+            self.reject("unknown campaign", &format!("there is no campaign {id}"))
+        })?;
         if campaign.advertiser_id != self.advertiser_id {
             let whose = format!(
                 "campaign {id} belongs to advertiser {}, not to {}",
                 campaign.advertiser_id, self.advertiser_id
             );
-            return Err(self.reject("campaign of another advertiser", whose));
+            return Err(self.reject("campaign of another advertiser", &whose));
         }
         Ok(campaign)
     }
 
-    fn reject(&self, reason: &'static str, what: String) -> Reject {
+    fn reject(&self, reason: &'static str, what: &str) -> Reject {
         Reject::new(reason, format!("{what} (event {})", self.event_id))
     }
 }
