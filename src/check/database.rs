@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 use super::Finding;
 use crate::config::Config;
 use crate::postgres::connect::{ConnectOptions, SessionSettings};
+use crate::postgres::errors;
 use crate::postgres::migrate::{self, MigrationSet};
 use crate::postgres::pool::QueryPool;
 use crate::service::connect_options;
@@ -78,7 +79,8 @@ async fn server(conn: &mut AsyncPgConnection) -> Result<Finding, StoreError> {
     let query = "select current_setting('server_version') as version, \
          current_database()::text as name, current_user::text as role, \
          pg_is_in_recovery() as is_standby";
-    let server: Server = sql_query(query).get_result(conn).await.map_err(of_query)?;
+    let server: Server =
+        sql_query(query).get_result(conn).await.map_err(|error| errors::of_query(&error))?;
     let Server { version, name, role, is_standby } = server;
     let text = format!("PostgreSQL {version}, database {name}, as {role}");
     Ok(match is_standby {
@@ -102,11 +104,11 @@ struct Backend {
 async fn pooler(conn: &mut AsyncPgConnection, pool: &QueryPool) -> Result<Finding, StoreError> {
     let before = backend(conn).await?;
     let mut other = pool.get().await?;
-    other.batch_execute("begin").await.map_err(of_query)?;
+    other.batch_execute("begin").await.map_err(|error| errors::of_query(&error))?;
     // What a `begin` alone does not bind, a query does.
     backend(&mut other).await?;
     let after = backend(conn).await?;
-    other.batch_execute("rollback").await.map_err(of_query)?;
+    other.batch_execute("rollback").await.map_err(|error| errors::of_query(&error))?;
     Ok(match before == after {
         true => Finding::new("connection pooler", true, "no transaction pooler between"),
         false => Finding::new(
@@ -119,8 +121,10 @@ async fn pooler(conn: &mut AsyncPgConnection, pool: &QueryPool) -> Result<Findin
 }
 
 async fn backend(conn: &mut AsyncPgConnection) -> Result<i32, StoreError> {
-    let backend: Backend =
-        sql_query("select pg_backend_pid() as pid").get_result(conn).await.map_err(of_query)?;
+    let backend: Backend = sql_query("select pg_backend_pid() as pid")
+        .get_result(conn)
+        .await
+        .map_err(|error| errors::of_query(&error))?;
     Ok(backend.pid)
 }
 
@@ -140,7 +144,8 @@ async fn limits(config: &Config, conn: &mut AsyncPgConnection) -> Result<Finding
          - current_setting('superuser_reserved_connections')::int \
          - (select count(*) from pg_stat_activity where backend_type = 'client backend')::int \
          as free";
-    let server: Connections = sql_query(query).get_result(conn).await.map_err(of_query)?;
+    let server: Connections =
+        sql_query(query).get_result(conn).await.map_err(|error| errors::of_query(&error))?;
     let text = format!(
         "{wanted} wanted ({} a pipeline: {} saving, {LOOKUPS_AT_A_TIME} lookups, \
          {RESERVED_CONNECTIONS} reserved), {} of {} free",
@@ -170,7 +175,8 @@ async fn grants(conn: &mut AsyncPgConnection) -> Result<Finding, StoreError> {
          and not (has_table_privilege(c.oid, 'select') and has_table_privilege(c.oid, 'insert') \
                   and has_table_privilege(c.oid, 'update')) \
          order by 1";
-    let refused: Vec<Named> = sql_query(query).load(conn).await.map_err(of_query)?;
+    let refused: Vec<Named> =
+        sql_query(query).load(conn).await.map_err(|error| errors::of_query(&error))?;
     Ok(match refused.is_empty() {
         true => Finding::new("grants", true, "longshore's tables can be read and written"),
         false => {
@@ -182,8 +188,4 @@ async fn grants(conn: &mut AsyncPgConnection) -> Result<Finding, StoreError> {
             Finding::new("grants", false, text)
         }
     })
-}
-
-fn of_query(error: diesel::result::Error) -> StoreError {
-    crate::postgres::errors::of_query(&error)
 }

@@ -122,7 +122,7 @@ async fn read(config: &Config) -> Result<Summary, CommandError> {
 }
 
 async fn connect(config: &Config) -> Result<Object<AsyncPgConnection>, CommandError> {
-    let options = connect_options(config).map_err(CommandError::wrong_url)?;
+    let options = connect_options(config).map_err(|error| CommandError::wrong_url(&error))?;
     let settings = SessionSettings::with_statement_timeout(config.database.statement_timeout);
     let pool = QueryPool::new(&options, settings, 1, &Handle::current());
     pool.get().await.map_err(CommandError::failed)
@@ -130,7 +130,11 @@ async fn connect(config: &Config) -> Result<Object<AsyncPgConnection>, CommandEr
 
 /// The demo's configuration: the ads pipeline with its defaults, on the `embedded` servers or those
 /// that are named instead.
-fn configure(context: &Context, args: &Args, embedded: &Overrides) -> Result<Config, ConfigError> {
+pub(super) fn configure(
+    context: &Context,
+    args: &Args,
+    embedded: &Overrides,
+) -> Result<Config, ConfigError> {
     let ads = ["pipelines", "ads"];
     let layers = embedded
         .lay_on(Layers::new())

@@ -30,7 +30,7 @@ impl CommandError {
     }
 
     /// A database URL that cannot be used.
-    pub(crate) fn wrong_url(error: UrlError) -> Self {
+    pub(crate) fn wrong_url(error: &UrlError) -> Self {
         Self::Usage(format!("database.url: {error}"))
     }
 

@@ -36,7 +36,7 @@ pub(crate) fn execute(context: &Context, args: &Args) -> Result<(), CommandError
     if !args.dry_run {
         return apply(context, &config);
     }
-    let options = connect_options(&config).map_err(CommandError::wrong_url)?;
+    let options = connect_options(&config).map_err(|error| CommandError::wrong_url(&error))?;
     block_on(async {
         let sets = sets(context, &config);
         let sql = migrate::dry_run(&options, &sets).await.map_err(CommandError::failed)?;
@@ -53,7 +53,7 @@ pub(crate) fn execute(context: &Context, args: &Args) -> Result<(), CommandError
 /// # Errors
 /// The database refuses one, or cannot be reached.
 pub(super) fn apply(context: &Context, config: &Config) -> Result<(), CommandError> {
-    let options = connect_options(config).map_err(CommandError::wrong_url)?;
+    let options = connect_options(config).map_err(|error| CommandError::wrong_url(&error))?;
     block_on(async {
         let sets = sets(context, config).into();
         let applied = migrate::apply(&options, sets).await.map_err(CommandError::failed)?;

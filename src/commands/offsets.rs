@@ -63,7 +63,7 @@ pub(crate) fn execute(context: &Context, args: &Args) -> Result<(), CommandError
 
 fn show(context: &Context, args: &ShowArgs) -> Result<(), CommandError> {
     let config = context.load(&args.overrides)?.select(&args.pipelines)?;
-    let database = connect_options(&config).map_err(CommandError::wrong_url)?;
+    let database = connect_options(&config).map_err(|error| CommandError::wrong_url(&error))?;
     block_on(async {
         let settings = SessionSettings::with_statement_timeout(config.database.statement_timeout);
         let pool = QueryPool::new(&database, settings, 1, &Handle::current());

@@ -4,20 +4,22 @@ use clap::CommandFactory;
 
 use super::*;
 
-const KINDS: [Kind; 1] = [Kind { name: "ads", default_topics: &["ads.events"] }];
-
 fn parse(line: &str) -> Result<Cli, clap::Error> {
     Cli::try_parse_from(line.split_whitespace())
 }
 
 fn context(environment: &[(&str, &str)]) -> Context {
     let environment = environment.iter().map(|(name, value)| (name.into(), value.into())).collect();
-    Context { kinds: KINDS.to_vec(), config_file: None, environment }
+    Context {
+        pipelines: crate::pipelines![crate::pipelines::ads::Ads],
+        config_file: None,
+        environment,
+    }
 }
 
 fn dispatched(line: &str, environment: &[(&str, &str)]) -> CommandError {
     let cli = parse(line).expect("a line that is understood");
-    dispatch(&context(environment), &cli.command).expect_err("nothing is wired yet")
+    dispatch(&context(environment), &cli.command).expect_err("a configuration that cannot be run")
 }
 
 #[test]
@@ -79,8 +81,14 @@ fn a_flag_wins_over_the_environment_and_is_named_in_errors() {
 
 #[test]
 fn the_demo_does_not_look_at_the_environment() {
-    let error = dispatched("longshore demo", &[("LONGSHORE_NO_SUCH_KEY", "1")]);
-    assert_eq!(error.exit_status(), 1, "{error}");
+    let context = context(&[("LONGSHORE_NO_SUCH_KEY", "1"), ("DATABASE_URL", "postgres://h/d")]);
+    let Command::Demo(args) = parse("longshore demo").unwrap().command else { unreachable!() };
+    let embedded = context::Overrides {
+        brokers: Some("127.0.0.1:1".to_owned()),
+        database_url: Some(crate::config::Secret::url("postgres://demo@127.0.0.1/demo")),
+    };
+    let config = demo::configure(&context, &args, &embedded).expect("a demo's configuration");
+    assert_eq!(config.database.url.expose(), "postgres://demo@127.0.0.1/demo");
 }
 
 #[test]

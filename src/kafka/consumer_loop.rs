@@ -232,6 +232,7 @@ impl<'c> ConsumerLoop<'c> {
                 position: placed.then(|| reader.position()),
                 end: ffi::cached_end(self.consumer, partition),
                 records_read: reader.records_read(),
+                records_left_out: reader.records_left_out(),
             };
             (partition.clone(), status)
         });

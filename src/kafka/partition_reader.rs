@@ -50,7 +50,7 @@ pub(super) struct PartitionReader<'c> {
     passed_at: Option<Instant>,
     record_bytes: usize,
     records_read: u64,
-    dropped_below: u64,
+    left_out: u64,
     misplaced: u32,
 }
 
@@ -98,7 +98,7 @@ impl<'c> PartitionReader<'c> {
             passed_at: None,
             record_bytes: FIRST_RECORD_BYTES,
             records_read: 0,
-            dropped_below: 0,
+            left_out: 0,
             misplaced: 0,
         }
     }
@@ -121,6 +121,10 @@ impl<'c> PartitionReader<'c> {
 
     pub(super) fn records_read(&self) -> u64 {
         self.records_read
+    }
+
+    pub(super) fn records_left_out(&self) -> u64 {
+        self.left_out
     }
 
     pub(super) fn batches_in_hand(&self) -> usize {
@@ -286,7 +290,7 @@ impl<'c> PartitionReader<'c> {
         wanted: usize,
     ) -> Result<usize, Obstacle> {
         let mut obstacle = None;
-        let (position, dropped) = (&mut self.position, &mut self.dropped_below);
+        let (position, dropped) = (&mut self.position, &mut self.left_out);
         let (before, partition) = (arena.len(), self.door.fence().partition());
         let taken = self.handle.read(buffer, wanted, |polled| match polled {
             // Behind something that cannot be read nothing is: it will be read again.

@@ -36,7 +36,8 @@ pub struct Settings<'a> {
     pub partitions: u32,
 }
 
-/// Properties with one right value, the reason, and what to do instead. The user may set that value.
+/// Properties with one right value, which the user may set: key, value, what another would do, and
+/// what to do instead.
 const PROMISED: &[(&str, &str, &str, &str)] = &[
     (
         "enable.auto.commit",

@@ -38,6 +38,8 @@ pub struct PartitionStatus {
     pub end: Option<NextOffset>,
     /// Records read under this assignment, with those that wait for their batch to fill.
     pub records_read: u64,
+    /// Records that came from before the position and were left out; they were read already.
+    pub records_left_out: u64,
 }
 
 /// What the thread does with a partition.

@@ -93,7 +93,7 @@ impl<P: PostgresPipeline> AnyPipeline for P {
             source,
             placement: Placement::Threads,
         });
-        let consumer = ConsumerThread::spawn(start.consumer(), house.front(), commands)?;
+        let consumer = ConsumerThread::spawn(&start.consumer(), house.front(), commands)?;
         Ok(RunningPipeline::new(start.pipeline.clone(), house, consumer))
     }
 }

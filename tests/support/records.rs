@@ -216,7 +216,7 @@ impl Generator {
         } else {
             past.near.push(event.clone());
         }
-        if past.seen % FAR_EVERY == 0 {
+        if past.seen.is_multiple_of(FAR_EVERY) {
             past.far.push(event.clone());
         }
         past.seen += 1;

@@ -93,7 +93,11 @@ impl Service {
                 command.env_remove(name);
             }
         }
-        command.env_remove("RUST_LOG").envs(self.environment.iter().cloned());
+        // A panic's message must not drown in its backtrace.
+        command
+            .env_remove("RUST_BACKTRACE")
+            .env_remove("RUST_LOG")
+            .envs(self.environment.iter().cloned());
         command
     }
 

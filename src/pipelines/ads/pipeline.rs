@@ -91,17 +91,17 @@ impl Pipeline for Ads {
 
 impl AdEvent<'_> {
     fn advertiser<'k>(&self, known: &'k Known) -> Result<&'k Advertiser, Reject> {
-        let id = self.advertiser_id;
-        let advertiser = known.advertisers.get(&id);
-        advertiser.ok_or_else(|| {
-            self.reject("unknown advertiser", &format!("there is no advertiser {id}"))
+        known.advertisers.get(&self.advertiser_id).ok_or_else(|| {
+            self.reject(
+                "unknown advertiser",
+                &format!("there is no advertiser {}", self.advertiser_id),
+            )
         })
     }
 
     fn campaign<'k>(&self, known: &'k Known) -> Result<&'k Campaign, Reject> {
         let id = self.campaign_id;
-        let campaign = known.campaigns.get(&id);
-        let campaign = campaign.ok_or_else(|| {
+        let campaign = known.campaigns.get(&id).ok_or_else(|| {
             self.reject("unknown campaign", &format!("there is no campaign {id}"))
         })?;
         if campaign.advertiser_id != self.advertiser_id {
