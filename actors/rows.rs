@@ -7,7 +7,7 @@ use crate::error::EncodeError;
 
 /// A row of one table. Implemented by the service's row macro, not by hand.
 pub trait Row {
-    /// The table's qualified name, as declared.
+    /// Names the row's declaration, and with it its table: no other row of the pipeline has it.
     const TABLE: &'static str;
 
     /// Appends the row in the store's wire form to `row`, and its primary key to `key` (nothing if

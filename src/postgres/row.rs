@@ -86,7 +86,8 @@ macro_rules! row {
             use $crate::postgres::{row, table::SqlTable};
 
             impl $(<$life>)? Row for $name $(<$life>)? {
-                const TABLE: &'static str = stringify!($($table)::+);
+                // Not the path of the table: in two modules, one path may be two tables.
+                const TABLE: &'static str = concat!(module_path!(), "::", stringify!($name));
 
                 #[allow(unused_variables)] // The places of fields that are not of the key.
                 fn encode(&self, row: &mut BytesMut, key: &mut Vec<u8>) -> Result<(), EncodeError> {

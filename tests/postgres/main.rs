@@ -1,11 +1,15 @@
 //! The store against a real PostgreSQL, named by `LONGSHORE_TEST_DATABASE_URL`. Each test makes a
 //! database of its own on that server.
 
+#![allow(clippy::unwrap_used)] // An unwrap of a test is an assertion.
+
 mod acquire;
 mod duplicates;
+mod errors;
 mod lookups;
 mod migrations;
 mod outcome;
 mod refusals;
 mod saving;
 mod support;
+mod tls;

@@ -7,10 +7,14 @@ use serde_json::json;
 
 use super::support::*;
 
-/// Makes every COMMIT that inserted things take its time.
+/// Makes a COMMIT of slow things take its time, and go through though it is cancelled.
 const SLOW_COMMIT: &str = "
-    create function things.wait() returns trigger language plpgsql as
-        $$ begin perform pg_sleep(1); return null; end $$;
+    create function things.wait() returns trigger language plpgsql as $$ begin
+        perform pg_sleep(1);
+        return null;
+    exception when query_canceled then
+        return null;
+    end $$;
     create constraint trigger wait after insert on things.things deferrable initially deferred
         for each row when (new.name = 'slow') execute function things.wait()";
 

@@ -183,17 +183,7 @@ async fn concurrent_sessions_with_the_same_keys_neither_deadlock_nor_double() {
         saves.push(async move {
             let mut sum = Settled::default();
             for batch in batches {
-                let settled = loop {
-                    match store.save(SessionId(partition), std::slice::from_ref(&batch)).await {
-                        Ok(reports) => match &reports[..] {
-                            [BatchReport::Saved(settled)] => break *settled,
-                            other => panic!("{other:?}"),
-                        },
-                        Err(error) => panic!("{error}"),
-                    }
-                };
-                assert_eq!(settled.total(), 100);
-                sum.add(settled);
+                sum.add(save_over(&store, partition, &[batch]).await[0]);
             }
             sum
         });

@@ -25,8 +25,8 @@ use tokio_postgres::Client;
 use uuid::Uuid;
 
 /// The group of all tests; each has a database of its own.
-pub const GROUP: &str = "longshore.things";
-pub const TOPIC: &str = "things";
+pub(crate) const GROUP: &str = "longshore.things";
+pub(crate) const TOPIC: &str = "things";
 
 /// What the tests' rows are saved to.
 const TABLES: &str = r#"
@@ -57,39 +57,39 @@ diesel::table! {
 }
 
 longshore::row! {
-    pub struct ThingRow<'a> in things, key (id) {
-        pub id: i64,
-        pub amount: i64,
-        pub name: Option<&'a str>,
-        pub parent: Option<i64>,
+    pub(crate) struct ThingRow<'a> in things, key (id) {
+        pub(crate) id: i64,
+        pub(crate) amount: i64,
+        pub(crate) name: Option<&'a str>,
+        pub(crate) parent: Option<i64>,
     }
 }
 
 longshore::row! {
-    pub struct PartRow in parts, key (thing, no) {
-        pub thing: i64,
-        pub no: i32,
-        pub weight: i32,
+    pub(crate) struct PartRow in parts, key (thing, no) {
+        pub(crate) thing: i64,
+        pub(crate) no: i32,
+        pub(crate) weight: i32,
     }
 }
 
 /// A record of the tests.
 #[derive(Deserialize)]
-pub struct Thing {
-    pub id: i64,
+pub(crate) struct Thing {
+    pub(crate) id: i64,
     #[serde(default)]
-    pub amount: i64,
-    pub name: Option<String>,
-    pub parent: Option<i64>,
+    pub(crate) amount: i64,
+    pub(crate) name: Option<String>,
+    pub(crate) parent: Option<i64>,
     #[serde(default)]
-    pub parts: Vec<i32>,
+    pub(crate) parts: Vec<i32>,
     /// Further keys in the first table.
     #[serde(default)]
-    pub also: Vec<i64>,
+    pub(crate) also: Vec<i64>,
 }
 
 /// Saves things as they come; rejects number 13.
-pub struct Things;
+pub(crate) struct Things;
 
 impl Pipeline for Things {
     const NAME: &'static str = "things";
@@ -124,16 +124,15 @@ impl Pipeline for Things {
 }
 
 /// A database of one test, dropped with it.
-pub struct Database {
-    url: String,
+pub(crate) struct Database {
     name: String,
     server: ConnectOptions,
-    pub options: ConnectOptions,
-    pub client: Client,
+    pub(crate) options: ConnectOptions,
+    pub(crate) client: Client,
 }
 
 /// The test's database; `None`, said aloud, where there is no server.
-pub async fn database() -> Option<Database> {
+pub(crate) async fn database() -> Option<Database> {
     let _ = tracing_subscriber::fmt().with_test_writer().try_init();
     #[allow(clippy::disallowed_methods)] // Not configuration of the product.
     let Ok(url) = std::env::var("LONGSHORE_TEST_DATABASE_URL") else {
@@ -151,57 +150,53 @@ pub async fn database() -> Option<Database> {
     migrate::apply(&options, Arc::new([MigrationSet::LONGSHORE])).await.unwrap();
     let client = connect(&options).await;
     client.batch_execute(TABLES).await.unwrap();
-    Some(Database { url, name, server, options, client })
+    Some(Database { name, server, options, client })
 }
 
-pub async fn connect(options: &ConnectOptions) -> Client {
+pub(crate) async fn connect(options: &ConnectOptions) -> Client {
     let settings = SessionSettings::with_statement_timeout(Duration::from_secs(60));
     options.connect(&settings, &Handle::current()).await.unwrap().0
 }
 
 impl Database {
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-
-    pub async fn drop(self) {
+    pub(crate) async fn drop(self) {
         let drop = format!("drop database {} with (force)", self.name);
         connect(&self.server).await.batch_execute(&drop).await.unwrap();
     }
 
     /// One number.
-    pub async fn number(&self, sql: &str) -> i64 {
+    pub(crate) async fn number(&self, sql: &str) -> i64 {
         self.client.query_one(sql, &[]).await.unwrap().get(0)
     }
 
     /// One text of each row.
-    pub async fn texts(&self, sql: &str) -> Vec<String> {
+    pub(crate) async fn texts(&self, sql: &str) -> Vec<String> {
         self.client.query(sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
     }
 
-    pub async fn things(&self) -> i64 {
+    pub(crate) async fn things(&self) -> i64 {
         self.number("select count(*) from things.things").await
     }
 
-    pub async fn next_offset(&self, partition: i32) -> i64 {
+    pub(crate) async fn next_offset(&self, partition: i32) -> i64 {
         let sql =
             format!("select next_offset from longshore.offsets where partition = {partition}");
         self.number(&sql).await
     }
 
     /// The offsets of the parked records of a partition, in order.
-    pub async fn parked(&self, partition: i32) -> Vec<i64> {
+    pub(crate) async fn parked(&self, partition: i32) -> Vec<i64> {
         let sql =
             r#"select "offset" from longshore.parked_records where partition = $1 order by 1"#;
         self.client.query(sql, &[&partition]).await.unwrap().iter().map(|r| r.get(0)).collect()
     }
 
     /// A store of this test's pipeline.
-    pub fn store(&self, owner: &str, broker: &Arc<Broker>) -> PostgresStore {
+    pub(crate) fn store(&self, owner: &str, broker: &Arc<Broker>) -> PostgresStore {
         self.store_with(owner, broker, StartPosition::Earliest)
     }
 
-    pub fn store_with(
+    pub(crate) fn store_with(
         &self,
         owner: &str,
         broker: &Arc<Broker>,
@@ -224,14 +219,14 @@ impl Database {
 }
 
 /// A broker with one cluster, whose topics can be changed.
-pub struct Broker {
-    pub topic: Mutex<TopicPositions>,
-    pub asked: AtomicI64,
+pub(crate) struct Broker {
+    pub(crate) topic: Mutex<TopicPositions>,
+    pub(crate) asked: AtomicI64,
 }
 
 impl Broker {
     /// Topics of `partitions` partitions, empty, from offset 0.
-    pub fn new(partitions: i32) -> Arc<Self> {
+    pub(crate) fn new(partitions: i32) -> Arc<Self> {
         let partition = |index| PartitionPositions {
             index,
             earliest: NextOffset(0),
@@ -246,7 +241,7 @@ impl Broker {
         Arc::new(Self { topic: Mutex::new(topic), asked: AtomicI64::new(0) })
     }
 
-    pub fn change(&self, change: impl FnOnce(&mut TopicPositions)) {
+    pub(crate) fn change(&self, change: impl FnOnce(&mut TopicPositions)) {
         change(&mut self.topic.lock().unwrap());
     }
 }
@@ -259,12 +254,12 @@ impl Positions for Broker {
     }
 }
 
-pub fn fence(partition: i32) -> Arc<Fence> {
+pub(crate) fn fence(partition: i32) -> Arc<Fence> {
     Arc::new(Fence::new(PartitionId::new(TOPIC, partition)))
 }
 
 /// A fence for partition `partition`, acquired by `store`.
-pub async fn held(store: &PostgresStore, partition: i32) -> Arc<Fence> {
+pub(crate) async fn held(store: &PostgresStore, partition: i32) -> Arc<Fence> {
     let fence = fence(partition);
     let answers = store.acquire(std::slice::from_ref(&fence)).await.unwrap();
     take(&fence, &answers[0]);
@@ -272,21 +267,21 @@ pub async fn held(store: &PostgresStore, partition: i32) -> Arc<Fence> {
 }
 
 /// Holds what was acquired.
-pub fn take(fence: &Fence, answer: &Acquired) {
+pub(crate) fn take(fence: &Fence, answer: &Acquired) {
     let Acquired::Held { epoch, next_offset } = answer else { panic!("not held: {answer:?}") };
     fence.hold(*epoch, *next_offset);
 }
 
 /// Makes batches of things.
-pub struct Maker(Home);
+pub(crate) struct Maker(Home);
 
 impl Maker {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(home())
     }
 
     /// A batch of the records `things`, in JSON, from `from` on.
-    pub fn batch(
+    pub(crate) fn batch(
         &self,
         fence: &Arc<Fence>,
         from: i64,
@@ -297,7 +292,7 @@ impl Maker {
     }
 
     /// A batch that covers `[range.0, range.1)`.
-    pub fn batch_to(
+    pub(crate) fn batch_to(
         &self,
         fence: &Arc<Fence>,
         range: (i64, i64),
@@ -312,11 +307,11 @@ impl Maker {
 }
 
 /// Saves over session 0 and expects every batch to be saved.
-pub async fn save(store: &PostgresStore, group: &[WorkedBatch]) -> Vec<Settled> {
+pub(crate) async fn save(store: &PostgresStore, group: &[WorkedBatch]) -> Vec<Settled> {
     save_over(store, 0, group).await
 }
 
-pub async fn save_over(
+pub(crate) async fn save_over(
     store: &PostgresStore,
     session: usize,
     group: &[WorkedBatch],
@@ -337,6 +332,6 @@ pub async fn save_over(
     settled
 }
 
-pub fn settled(saved: u64, duplicate: u64, parked: u64) -> Settled {
+pub(crate) fn settled(saved: u64, duplicate: u64, parked: u64) -> Settled {
     Settled { saved, duplicate, parked, skipped: 0 }
 }
