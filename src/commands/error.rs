@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::config::ConfigError;
 use crate::postgres::connect::UrlError;
+use crate::service::ServiceError;
 use crate::telemetry::TelemetryError;
 
 /// Why a command did not do what was asked.
@@ -73,5 +74,14 @@ impl CommandError {
 impl From<TelemetryError> for CommandError {
     fn from(error: TelemetryError) -> Self {
         Self::Usage(error.to_string())
+    }
+}
+
+impl From<ServiceError> for CommandError {
+    fn from(error: ServiceError) -> Self {
+        match error.is_configuration() {
+            true => Self::Usage(error.to_string()),
+            false => Self::failed(error),
+        }
     }
 }

@@ -50,7 +50,7 @@ pub(crate) fn execute(context: &Context, args: &Args) -> Result<(), CommandError
         super::migrate::apply(context, &config)?;
     }
     let running = run(&config, &context.pipelines, args.until_end);
-    actix::System::new().block_on(running).map_err(CommandError::failed)
+    Ok(actix::System::new().block_on(running)?)
 }
 
 async fn run(

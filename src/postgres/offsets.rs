@@ -1,8 +1,9 @@
 //! What is stored about partitions, read for the commands: no lock, nothing changed.
 
 use chrono::{DateTime, Utc};
-use diesel::dsl::count_star;
+use diesel::dsl::{count_star, sql};
 use diesel::prelude::*;
+use diesel::sql_types::Bool;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use hashbrown::HashMap;
 use longshore_actors::error::StoreError;
@@ -70,6 +71,15 @@ pub async fn of_groups(
         .load(conn)
         .await
         .map_err(|error| errors::of_query(&error))
+}
+
+/// Whether Longshore's tables are there at all.
+///
+/// # Errors
+/// The query failed.
+pub async fn are_migrated(conn: &mut AsyncPgConnection) -> Result<bool, StoreError> {
+    let is_there = sql::<Bool>("to_regclass('longshore.offsets') is not null");
+    diesel::select(is_there).get_result(conn).await.map_err(|error| errors::of_query(&error))
 }
 
 /// The stored position of each partition of `topics` that `group` has one for.

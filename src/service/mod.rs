@@ -23,6 +23,7 @@ use crate::config::{Config, PipelineConfig};
 use crate::kafka::{ConsumerError, KafkaPositions};
 use crate::positions::{Positions, TopicPositions};
 use crate::postgres::connect::{ConnectOptions, SessionSettings, UrlError};
+use crate::postgres::offsets;
 use crate::postgres::pool::QueryPool;
 
 /// Why a service, or one pipeline of it, does not run.
@@ -58,6 +59,15 @@ pub enum ServiceError {
         /// What is wrong.
         error: StoreError,
     },
+    /// The database has none of Longshore's tables.
+    #[error(
+        "the database has no tables of Longshore's: make them by `longshore migrate`, or start by \
+         `longshore run --migrate`"
+    )]
+    NotMigrated,
+    /// The database cannot be asked whether it has our tables.
+    #[error("database: {0}")]
+    Database(StoreError),
     /// Partitions stopped before their end.
     #[error("stopped before the end:\n  {}", .0.join("\n  "))]
     Stopped(Vec<String>),
@@ -76,6 +86,13 @@ pub struct Service {
     drain_limit: Duration,
     /// Dropped last: the database's sockets belong to it.
     _runtime: DatabaseRuntime,
+}
+
+impl ServiceError {
+    /// Whether the configuration is wrong, so that nothing but a change of it helps.
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Self::Url(_) | Self::Kafka(ConsumerError::Property(_)))
+    }
 }
 
 impl Service {
@@ -97,6 +114,7 @@ impl Service {
             .build()?;
         let settings = SessionSettings::with_statement_timeout(config.database.statement_timeout);
         let pool = QueryPool::new(&database, settings, 1, runtime.handle());
+        await_tables(&pool).await?;
         let (mut pipelines, mut ends) = (Vec::new(), Vec::new());
         for pipeline in &config.pipelines {
             let code = registered.iter().find(|code| code.kind().name == pipeline.kind);
@@ -217,6 +235,23 @@ impl Drop for DatabaseRuntime {
 pub fn connect_options(config: &Config) -> Result<ConnectOptions, UrlError> {
     let password = config.database.password.as_ref().map(|password| password.expose());
     ConnectOptions::try_new(config.database.url.expose(), password)
+}
+
+/// Looks for our tables, for as long as the database makes us wait.
+async fn await_tables(pool: &QueryPool) -> Result<(), ServiceError> {
+    let mut backoff = Backoff::for_outage();
+    loop {
+        let looked = async { offsets::are_migrated(&mut *pool.get().await?).await };
+        match looked.await {
+            Ok(true) => return Ok(()),
+            Ok(false) => return Err(ServiceError::NotMigrated),
+            Err(error) if error.fate() == Fate::Retry => {
+                tracing::warn!(%error, "waiting for the database");
+                backoff.wait().await;
+            }
+            Err(error) => return Err(ServiceError::Database(error)),
+        }
+    }
 }
 
 /// Waits for the first pipeline that fails.
