@@ -1,0 +1,2 @@
+drop table sales;
+drop table shops;
