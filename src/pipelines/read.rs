@@ -14,7 +14,7 @@ pub fn time<'de, D: Deserializer<'de>>(from: D) -> Result<DateTime<Utc>, D::Erro
     from.deserialize_str(OfStr("a time in RFC 3339", |text: &str| {
         let time = DateTime::parse_from_rfc3339(text)
             .map_err(|error| format!("not a time in RFC 3339: {text:?}: {error}"))?;
-        // Rounds down, and takes a leap second for the first of the next minute, as PostgreSQL does.
+        // Rounds down; a leap second is the first of the next minute, as in PostgreSQL.
         DateTime::from_timestamp_micros(time.timestamp_micros())
             .ok_or_else(|| format!("a time out of range: {text:?}"))
     }))

@@ -237,8 +237,8 @@ fn tls_options(options: &Options<'_>) -> Result<(SslMode, Verification), UrlErro
         ("verify-full", roots) => (SslMode::Require, Verification::ChainAndName(roots)),
         _ => {
             return Err(UrlError(format!(
-                "the database URL: sslmode `{mode}` is not supported: say disable, prefer, require, \
-                 verify-ca or verify-full"
+                "the database URL: sslmode `{mode}` is not supported: say disable, prefer, \
+                 require, verify-ca or verify-full"
             )));
         }
     })

@@ -3,11 +3,11 @@
 //!
 //! | SQLSTATE | what it says | fate |
 //! |---|---|---|
-//! | 08, 53, 57, 58 | connection, resources, operator (timeouts and shutdowns too), system | retry |
+//! | 08, 53, 57, 58 | connection, resources, operator (timeouts, shutdowns), system | retry |
 //! | 57P04, 3D, 28 | the database is gone, is not there, or does not let us in | stop |
 //! | 25006, 25P03, 25P04, 55P03, 55006 | read-only (a failover), too slow, locked, in use | retry |
 //! | 40, but 40002 | deadlock, serialization failure | retry at once |
-//! | 22, 23, 44, P0, 40002, 54000 | a value, a constraint, a trigger, an index entry too large | the row |
+//! | 22, 23, 44, P0, 40002, 54000 | a value, a constraint, a trigger, an index entry | the row |
 //! | 22P03, 22P04 | our binary form is not the table's: every row would fail | stop |
 //! | 42, 0A, 25, 26, 55, XX and all others | a missing table, column, grant; a fault | stop |
 //! | none | the connection broke or was never made | retry |

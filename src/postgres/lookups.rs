@@ -234,7 +234,9 @@ macro_rules! __found {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __look_up {
-    ($conn:ident, $keys:ident, $probes:ident, $table:ident $column:ident, $key:ident $row:ident) => {{
+    (
+        $conn:ident, $keys:ident, $probes:ident, $table:ident $column:ident, $key:ident $row:ident
+    ) => {{
         use $crate::postgres::reexport::diesel::{ExpressionMethods, QueryDsl, SelectableHelper};
         if $keys.is_empty() {
             return Ok(Default::default());

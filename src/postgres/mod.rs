@@ -2,8 +2,8 @@
 //! lookups, the migrations, and what a pipeline declares its tables with.
 //!
 //! # Why two drivers
-//! Transactions that move offsets ([`store`], [`acquire`]) speak tokio-postgres: diesel-async has no
-//! COPY, and its errors keep the SQLSTATE to themselves, which decides what becomes of an error.
+//! Transactions that move offsets ([`store`], [`acquire`]) speak tokio-postgres: diesel-async has
+//! no COPY, and its errors keep the SQLSTATE to themselves, which decides what becomes of them.
 //! Everything else (lookups, migrations, the commands' queries) is diesel on diesel-async.
 
 pub mod acquire;

@@ -1,4 +1,5 @@
-//! The pools of connections: [`QueryPool`] for diesel-async, [`SessionPool`] for one saving session.
+//! The pools of connections: [`QueryPool`] for diesel-async, [`SessionPool`] for one saving
+//! session.
 //!
 //! Connections live on the runtime that the pool was made with, not on the thread that first asked
 //! for one: an actor's thread may end or hang, and its connection must still be closed at once.

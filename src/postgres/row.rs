@@ -69,7 +69,9 @@ tables! { () (A) (A, B) (A, B, C) (A, B, C, D) (A, B, C, D, E) (A, B, C, D, E, F
 macro_rules! row {
     (
         $(#[$attr:meta])*
-        $vis:vis struct $name:ident $(<$life:lifetime>)? in $($table:ident)::+, key ($($key:ident),*) {
+        $vis:vis struct $name:ident $(<$life:lifetime>)?
+            in $($table:ident)::+, key ($($key:ident),*)
+        {
             $($(#[$field_attr:meta])* $field_vis:vis $field:ident : $type:ty),+ $(,)?
         }
     ) => {

@@ -2,8 +2,8 @@
 //!
 //! The first attempt is optimistic: one COPY a table, no savepoint. When it stumbles it is rolled
 //! back and the transaction is done again, the fence checked anew, in the way that the stumble
-//! calls for: over a saved key, rows go through a waiting room that leaves out what is saved; over a
-//! row that is refused, by savepoints, until exactly the refused records are known.
+//! calls for: over a saved key, rows go through a waiting room that leaves out what is saved; over
+//! a row that is refused, by savepoints, until exactly the refused records are known.
 //!
 //! # Locks
 //! In one order in every transaction: offset rows by group, topic and partition; the tables as they

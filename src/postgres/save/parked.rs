@@ -138,9 +138,9 @@ async fn park_piece(
     writer.within(writer.client().execute(&statement, &columns)).await.map(drop)
 }
 
-/// Headers as an array of objects in their order: `{"name", "value"}`, where the value is null for a
-/// null and the bytes as text where they are text that jsonb can hold; otherwise `"base64"` stands
-/// in place of `"value"` (and `"name_base64"` in place of `"name"`).
+/// Headers as an array of objects in their order: `{"name", "value"}`, where the value is null for
+/// a null and the bytes as text where they are text that jsonb can hold; otherwise `"base64"`
+/// stands in place of `"value"` (and `"name_base64"` in place of `"name"`).
 pub fn headers_json(headers: Headers<'_>) -> Value {
     let header = |(name, value): (&[u8], Option<&[u8]>)| {
         let mut object = serde_json::Map::new();
