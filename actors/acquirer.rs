@@ -119,7 +119,8 @@ impl Claim {
         // A partition that ended meanwhile needs no answer.
         match answer {
             Acquired::Held { epoch, next_offset } => {
-                debug!(partition = %self.fence.partition(), epoch, offset = %next_offset, "acquired");
+                let partition = self.fence.partition();
+                debug!(%partition, epoch, offset = %next_offset, "acquired");
                 let _ = self.acquired.try_send(PartitionAcquired { epoch, next_offset });
             }
             Acquired::Refused { reason } => {

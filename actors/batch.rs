@@ -45,7 +45,8 @@ pub struct PolledBatch {
     /// The place to read on from; the batch covers everything from `from` up to it.
     pub to: NextOffset,
     /// The seek it was read after ([`Fence::last_seek`]). A batch of an earlier one was under way
-    /// when the position changed: it chains to nothing, and is read again or was skipped on purpose.
+    /// when the position changed: it chains to nothing, and is read again or was skipped on
+    /// purpose.
     pub seek: u64,
 }
 

@@ -64,7 +64,8 @@ impl Door {
             }
             Err(SendError::Full(_)) => {
                 // Tickets bound the mailbox; see the capacity in `partition.rs`.
-                tracing::error!(partition = %self.fence.partition(), "a partition's mailbox is full");
+                let partition = self.fence.partition();
+                tracing::error!(%partition, "a partition's mailbox is full");
                 self.give_up(records);
                 false
             }

@@ -89,7 +89,7 @@ pub enum SaveError {
     Unknown {
         /// What happened to the connection.
         message: String,
-        /// One entry a batch, in the group's order; `None` where it was left out of the transaction.
+        /// One entry a batch, in the group's order; `None` where it was left out.
         settled: Vec<Option<Settled>>,
     },
 }

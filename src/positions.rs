@@ -18,7 +18,7 @@ pub trait Positions: Send + Sync + 'static {
 pub struct TopicPositions {
     /// The cluster that the topic lies in.
     pub cluster_id: String,
-    /// The topic's own id, which a topic made anew does not share; `None` where the broker has none.
+    /// The topic's own id, which a topic made anew does not share; `None` if the broker has none.
     pub topic_id: Option<Uuid>,
     /// Its partitions by number, all of them.
     pub partitions: Vec<PartitionPositions>,

@@ -74,7 +74,8 @@ fn thrown_out_by_the_database_it_comes_back_and_parks_nothing_for_it() {
     stage.exact(&sent);
 }
 
-/// Ends a service while its save waits for a lock on the table; a second start must finish the work.
+/// Ends a service while its save waits for a lock on the table; a second start must finish the
+/// work.
 fn at_the_gate(stage: &Stage, service: &Service, seed: u64, end: impl FnOnce(Process)) {
     let mut records = stage.generator(seed, Mix::USUAL);
     let mut sent = stage.topic.send(records.records(5_000));

@@ -1,5 +1,5 @@
-//! Everything that can be known to be wrong before a pipeline runs: what the configuration asks for,
-//! held against the brokers and the database as they are now.
+//! Everything that can be known to be wrong before a pipeline runs: what the configuration asks
+//! for, held against the brokers and the database as they are now.
 
 mod brokers;
 mod database;

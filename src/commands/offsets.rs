@@ -131,7 +131,8 @@ async fn lines_of(
     Ok(places.into_iter().map(line).collect())
 }
 
-/// Where each partition ends now. Without an answer from the brokers the rest is shown all the same.
+/// Where each partition ends now. Without an answer from the brokers the rest is shown all the
+/// same.
 async fn ends(config: &Config, pipeline: &PipelineConfig) -> BTreeMap<(String, i32), i64> {
     let properties = config.kafka.properties.to_map();
     let mut ends = BTreeMap::new();

@@ -1,3 +1,5 @@
+//! The feed keeps its word: what it says was sent is what must come out.
+
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
