@@ -2,13 +2,13 @@
 //! tickets, each batch saved together with its offset. No Kafka and no SQL in here: both are ports.
 //!
 //! ```text
-//! source ─▶ PartitionActor ─▶ ContextLoader ─▶ WorkerPool ─▶ WorkerActor* ─▶ PersisterActor ─▶ store
-//!           one a partition   one query        parts by      user code       one transaction:
-//!           place, fence,     a group          lane          in parallel     fence + rows +
-//!           records in hand                                                  parked + offset
-//!                 ▲                                                                │
-//!                 └───────────── BatchSaved / BatchGivenUp ◀───────────────────────┤
-//! source ◀── CommitBoard (last value a partition, for lag tools only) ◀────────────┘
+//! source ▶ PartitionActor ▶ ContextLoader ▶ WorkerPool ▶ WorkerActor* ▶ PersisterActor ▶ store
+//!          one a partition  one query       parts by     user code      one transaction:
+//!          place, fence,    a group         lane         in parallel    fence + rows +
+//!          records in hand                                              parked + offset
+//!                ▲                                                            │
+//!                └──────────── BatchSaved / BatchGivenUp ◀────────────────────┤
+//! source ◀── CommitBoard (last value a partition, for lag tools only) ◀───────┘
 //! ```
 //!
 //! Read it as a record would: [`door`] (how it comes in, under a [`ticket`]), [`partition`],

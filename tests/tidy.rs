@@ -15,7 +15,7 @@ const MAY_NAME_ACTORS: [&str; 2] = ["topology.rs", "lib.rs"];
 
 #[test]
 fn no_file_is_longer_than_400_lines() {
-    none(sources(), |source| {
+    none(&sources(), |source| {
         let lines = source.text.lines().count();
         (lines > FILE_LINES_MAX).then(|| format!("{lines} lines")).into_iter().collect()
     });
@@ -23,7 +23,7 @@ fn no_file_is_longer_than_400_lines() {
 
 #[test]
 fn no_function_is_longer_than_70_lines() {
-    none(sources(), |source| {
+    none(&sources(), |source| {
         let long = functions(&source.text).into_iter().filter(|(_, _, n)| *n > FUNCTION_LINES_MAX);
         long.map(|(line, name, lines)| format!("{line}: `{name}` has {lines} lines")).collect()
     });
@@ -31,7 +31,7 @@ fn no_function_is_longer_than_70_lines() {
 
 #[test]
 fn no_line_is_longer_than_100_letters() {
-    none(sources(), |source| {
+    none(&sources(), |source| {
         let lines = source.text.lines().enumerate();
         let long = lines.filter(|(_, line)| line.chars().count() > LINE_LETTERS_MAX);
         long.map(|(index, line)| format!("{}: {} letters", index + 1, line.chars().count()))
@@ -41,7 +41,7 @@ fn no_line_is_longer_than_100_letters() {
 
 #[test]
 fn every_file_says_at_its_head_what_it_is() {
-    none(sources(), |source| {
+    none(&sources(), |source| {
         let says = source.text.starts_with("//! ");
         (!says).then(|| "no `//!` at its head".to_owned()).into_iter().collect()
     });
@@ -51,7 +51,7 @@ fn every_file_says_at_its_head_what_it_is() {
 fn everything_to_do_names_an_issue() {
     // Put together here, so that this file does not find itself.
     let marks = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X")];
-    none(sources(), |source| {
+    none(&sources(), |source| {
         let open = |line: &str| {
             marks.iter().any(|mark| {
                 line.find(mark).is_some_and(|at| !line[at + mark.len()..].starts_with("(#"))
@@ -70,7 +70,7 @@ fn only_the_topology_names_two_actors() {
         actors_of(&source.text).into_iter().map(|actor| (actor, source.path.clone()))
     });
     let cast = cast.collect::<BTreeMap<_, _>>();
-    none(house, |source| {
+    none(&house, |source| {
         let name = source.path.file_name().unwrap_or_default();
         if MAY_NAME_ACTORS.iter().any(|may| name == *may) || is_test(&source.path) {
             return Vec::new();
@@ -120,7 +120,7 @@ struct Source {
 }
 
 /// Panics with all that `look` finds in all of the sources.
-fn none(sources: Vec<Source>, look: impl Fn(&Source) -> Vec<String>) {
+fn none(sources: &[Source], look: impl Fn(&Source) -> Vec<String>) {
     assert!(!sources.is_empty());
     let found = sources.iter().flat_map(|source| {
         let path = source.path.display().to_string();
