@@ -15,6 +15,7 @@ use crate::postgres::connect::{ConnectOptions, SessionSettings};
 use crate::postgres::errors;
 use crate::postgres::migrate::{self, MigrationSet};
 use crate::postgres::pool::QueryPool;
+use crate::postgres::table::SqlTable;
 use crate::service::connect_options;
 
 /// Connections of a pipeline besides the saving ones and those for lookups: one for acquire.
@@ -23,7 +24,11 @@ const RESERVED_CONNECTIONS: usize = 1;
 /// Connections of the whole service: one that `--until-end` looks at the offsets by.
 const SERVICE_CONNECTIONS: usize = 1;
 
-pub(super) async fn findings(config: &Config, migrations: &[MigrationSet]) -> Vec<Finding> {
+pub(super) async fn findings(
+    config: &Config,
+    migrations: &[MigrationSet],
+    tables: &[SqlTable],
+) -> Vec<Finding> {
     let options = match connect_options(config) {
         Ok(options) => options,
         Err(error) => return vec![Finding::new("database.url", false, error.to_string())],
@@ -31,7 +36,7 @@ pub(super) async fn findings(config: &Config, migrations: &[MigrationSet]) -> Ve
     let settings = SessionSettings::with_statement_timeout(config.database.statement_timeout);
     let pool = QueryPool::new(&options, settings, 2, &Handle::current());
     let mut findings = Vec::new();
-    if let Err(error) = look(config, &options, &pool, migrations, &mut findings).await {
+    if let Err(error) = look(config, &options, &pool, (migrations, tables), &mut findings).await {
         let subject = if findings.is_empty() { "database" } else { "database, looked at further" };
         let text = format!("{error}; is database.url right and the server up?");
         findings.push(Finding::new(subject, false, text));
@@ -43,7 +48,7 @@ async fn look(
     config: &Config,
     options: &ConnectOptions,
     pool: &QueryPool,
-    migrations: &[MigrationSet],
+    (migrations, tables): (&[MigrationSet], &[SqlTable]),
     findings: &mut Vec<Finding>,
 ) -> Result<(), StoreError> {
     let mut conn = pool.get().await?;
@@ -58,7 +63,7 @@ async fn look(
     let is_migrated = pending.is_empty();
     findings.push(Finding::new("migrations", is_migrated, text));
     if is_migrated {
-        findings.push(grants(&mut conn).await?);
+        findings.push(grants(&mut conn, tables).await?);
     }
     Ok(())
 }
@@ -161,31 +166,53 @@ async fn limits(config: &Config, conn: &mut AsyncPgConnection) -> Result<Finding
     })
 }
 
+/// What is asked of Longshore's own tables.
+const OWN_TABLES: [&str; 2] = ["longshore.offsets", "longshore.parked_records"];
+
 #[derive(QueryableByName)]
-struct Named {
-    #[diesel(sql_type = Text)]
-    name: String,
+struct Rights {
+    #[diesel(sql_type = Bool)]
+    are_given: bool,
 }
 
-async fn grants(conn: &mut AsyncPgConnection) -> Result<Finding, StoreError> {
-    let query = "select c.oid::regclass::text as name \
-         from pg_class c join pg_namespace n on n.oid = c.relnamespace \
-         where n.nspname = 'longshore' and c.relkind = 'r' \
-         and c.relname in ('offsets', 'parked_records') \
-         and not (has_table_privilege(c.oid, 'select') and has_table_privilege(c.oid, 'insert') \
-                  and has_table_privilege(c.oid, 'update')) \
-         order by 1";
-    let refused: Vec<Named> =
-        sql_query(query).load(conn).await.map_err(|error| errors::of_query(&error))?;
-    Ok(match refused.is_empty() {
-        true => Finding::new("grants", true, "longshore's tables can be read and written"),
-        false => {
-            let names: Vec<_> = refused.into_iter().map(|table| table.name).collect();
-            let text = format!(
-                "no right to read and write {}; grant select, insert and update on them",
-                names.join(", ")
-            );
-            Finding::new("grants", false, text)
+/// Reading and inserting everywhere, updating our own tables; and temporary tables, which a
+/// transaction that met a saved key needs.
+async fn grants(conn: &mut AsyncPgConnection, tables: &[SqlTable]) -> Result<Finding, StoreError> {
+    let own = OWN_TABLES.iter().map(|name| ((*name).to_owned(), "select, insert, update"));
+    let theirs = tables.iter().map(|table| (table.name().to_owned(), "select, insert"));
+    let mut missing = Vec::new();
+    for (table, rights) in own.chain(theirs) {
+        if !has_rights(conn, &table, rights).await? {
+            missing.push(format!("grant {rights} on {table}"));
         }
+    }
+    let temporary = "select has_database_privilege(current_database(), 'temp') as are_given";
+    let temporary: Rights =
+        sql_query(temporary).get_result(conn).await.map_err(|error| errors::of_query(&error))?;
+    if !temporary.are_given {
+        missing.push("grant temporary on the database".to_owned());
+    }
+    Ok(match missing.is_empty() {
+        true => Finding::new("grants", true, "all tables can be read and written"),
+        false => Finding::new("grants", false, format!("missing: {}", missing.join("; "))),
     })
+}
+
+/// Whether we have all of `rights` on `table`; no right on one that is not there.
+async fn has_rights(
+    conn: &mut AsyncPgConnection,
+    table: &str,
+    rights: &str,
+) -> Result<bool, StoreError> {
+    let query = "select coalesce(bool_and(has_schema_privilege(c.relnamespace, 'usage') \
+         and has_table_privilege(c.oid, r.name)), false) as are_given \
+         from pg_class c, regexp_split_to_table($2, ', ') as r (name) \
+         where c.oid = to_regclass($1)";
+    let rights: Rights = sql_query(query)
+        .bind::<Text, _>(table)
+        .bind::<Text, _>(rights)
+        .get_result(conn)
+        .await
+        .map_err(|error| errors::of_query(&error))?;
+    Ok(rights.are_given)
 }

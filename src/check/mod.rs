@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::config::Config;
 use crate::postgres::migrate::MigrationSet;
+use crate::postgres::table::SqlTable;
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -37,10 +38,14 @@ impl fmt::Display for Finding {
 
 /// Looks at everything, one thing after the other; what cannot be looked at because something
 /// before it does not hold is left out.
-pub async fn everything(config: &Config, migrations: &[MigrationSet]) -> Vec<Finding> {
+pub async fn everything(
+    config: &Config,
+    migrations: &[MigrationSet],
+    tables: &[SqlTable],
+) -> Vec<Finding> {
     let mut findings = vec![configuration(config)];
     findings.extend(brokers::findings(config).await);
-    findings.extend(database::findings(config, migrations).await);
+    findings.extend(database::findings(config, migrations, tables).await);
     findings
 }
 

@@ -106,33 +106,27 @@ impl Service {
         registered: &[Arc<dyn AnyPipeline>],
     ) -> Result<Self, ServiceError> {
         let database = connect_options(config)?;
-        // Sockets have threads of their own, so that no worker ever starves them.
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name("longshore-database")
-            .enable_all()
-            .build()?;
+        let runtime = DatabaseRuntime::start()?;
         let settings = SessionSettings::with_statement_timeout(config.database.statement_timeout);
         let pool = QueryPool::new(&database, settings, 1, runtime.handle());
+        // What is wrong with the configuration is said before anything is waited for.
+        let brokers: Vec<_> = config
+            .pipelines
+            .iter()
+            .map(|pipeline| brokers_of(config, pipeline))
+            .collect::<Result<_, _>>()?;
         await_tables(&pool).await?;
         let (mut pipelines, mut ends) = (Vec::new(), Vec::new());
-        for pipeline in &config.pipelines {
+        for (pipeline, brokers) in config.pipelines.iter().zip(brokers) {
             let code = registered.iter().find(|code| code.kind().name == pipeline.kind);
             let code = code.expect("the configuration checked the kind").clone();
             let (running, end) =
-                start_one(config, pipeline, code, &database, runtime.handle()).await?;
+                start_one(config, pipeline, code, brokers, &database, runtime.handle()).await?;
             pipelines.push(running);
             ends.push(end);
         }
         let drain_limit = config.drain_limit;
-        Ok(Self {
-            pipelines,
-            ends,
-            pool,
-            failed: None,
-            drain_limit,
-            _runtime: DatabaseRuntime(Some(runtime)),
-        })
+        Ok(Self { pipelines, ends, pool, failed: None, drain_limit, _runtime: runtime })
     }
 
     /// The running pipelines.
@@ -217,8 +211,21 @@ impl Service {
     }
 }
 
-/// Ends its threads without waiting for them, which tokio allows in an actor's thread too.
+/// The threads of the database's sockets: their own, so that no worker ever starves them. Ends
+/// without waiting for them, which tokio allows in an actor's thread too.
 struct DatabaseRuntime(Option<Runtime>);
+
+impl DatabaseRuntime {
+    fn start() -> std::io::Result<Self> {
+        let mut builder = Builder::new_multi_thread();
+        builder.worker_threads(2).thread_name("longshore-database").enable_all();
+        builder.build().map(|runtime| Self(Some(runtime)))
+    }
+
+    fn handle(&self) -> &Handle {
+        self.0.as_ref().expect("it is taken by drop alone").handle()
+    }
+}
 
 impl Drop for DatabaseRuntime {
     fn drop(&mut self) {
@@ -261,17 +268,24 @@ async fn first_failure(pipelines: &[RunningPipeline]) -> (usize, ServiceError) {
     (index, failure)
 }
 
+/// What asks the brokers for a pipeline; made first, because it refuses wrong properties.
+fn brokers_of(
+    config: &Config,
+    pipeline: &PipelineConfig,
+) -> Result<Arc<KafkaPositions>, ServiceError> {
+    let kafka = &config.kafka;
+    let properties = kafka.properties.to_map();
+    Ok(Arc::new(KafkaPositions::try_new(&kafka.brokers, &pipeline.group, &properties)?))
+}
+
 async fn start_one(
     config: &Config,
     pipeline: &PipelineConfig,
     code: Arc<dyn AnyPipeline>,
+    positions: Arc<KafkaPositions>,
     database: &ConnectOptions,
     runtime: &Handle,
 ) -> Result<(RunningPipeline, Ends), ServiceError> {
-    let kafka = &config.kafka;
-    let properties = kafka.properties.to_map();
-    let positions =
-        Arc::new(KafkaPositions::try_new(&kafka.brokers, &pipeline.group, &properties)?);
     let topics = describe(pipeline, &positions).await?;
     let partitions = topics.iter().map(|(_, topic)| topic.partitions.len()).sum::<usize>();
     let ends = Ends::new(pipeline, &topics);

@@ -20,6 +20,7 @@ use crate::postgres::pool::QueryPool;
 use crate::postgres::repeats::Repeats;
 use crate::postgres::row::Tables;
 use crate::postgres::store::{PostgresStore, StoreParams};
+use crate::postgres::table::SqlTable;
 
 /// A [`Pipeline`] whose context and rows are declared by [`crate::lookups!`] and [`crate::row!`],
 /// together with the migrations that make its tables.
@@ -35,6 +36,9 @@ pub trait AnyPipeline: Send + Sync + 'static {
 
     /// Its migrations.
     fn migrations(&self) -> MigrationSet;
+
+    /// The tables that it saves to.
+    fn tables(&self) -> Vec<SqlTable>;
 
     /// Starts it. Must be called inside an actix system.
     ///
@@ -77,6 +81,10 @@ impl<P: PostgresPipeline> AnyPipeline for P {
 
     fn migrations(&self) -> MigrationSet {
         P::MIGRATIONS
+    }
+
+    fn tables(&self) -> Vec<SqlTable> {
+        P::Rows::tables()
     }
 
     fn start(self: Arc<Self>, start: &Start<'_>) -> Result<RunningPipeline, ServiceError> {
