@@ -6,6 +6,7 @@ mod running;
 mod signals;
 mod until_end;
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,7 +74,7 @@ pub enum ServiceError {
     Stopped(Vec<String>),
     /// The operating system refuses threads or signals.
     #[error("the operating system refuses: {0}")]
-    System(#[from] std::io::Error),
+    System(#[from] io::Error),
 }
 
 /// A service that is up.
@@ -106,12 +107,11 @@ impl Service {
         registered: &[Arc<dyn AnyPipeline>],
     ) -> Result<Self, ServiceError> {
         let database = connect_options(config)?;
-        // Sockets have threads of their own, so that no worker ever starves them.
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name("longshore-database")
-            .enable_all()
-            .build()?;
+        // A refused property is told now, not after a wait for the database.
+        for pipeline in &config.pipelines {
+            positions_of(config, pipeline)?;
+        }
+        let runtime = DatabaseRuntime::start()?;
         let settings = SessionSettings::with_statement_timeout(config.database.statement_timeout);
         let pool = QueryPool::new(&database, settings, 1, runtime.handle());
         await_tables(&pool).await?;
@@ -125,14 +125,7 @@ impl Service {
             ends.push(end);
         }
         let drain_limit = config.drain_limit;
-        Ok(Self {
-            pipelines,
-            ends,
-            pool,
-            failed: None,
-            drain_limit,
-            _runtime: DatabaseRuntime(Some(runtime)),
-        })
+        Ok(Self { pipelines, ends, pool, failed: None, drain_limit, _runtime: runtime })
     }
 
     /// The running pipelines.
@@ -220,6 +213,19 @@ impl Service {
 /// Ends its threads without waiting for them, which tokio allows in an actor's thread too.
 struct DatabaseRuntime(Option<Runtime>);
 
+impl DatabaseRuntime {
+    /// Sockets have threads of their own, so that no worker ever starves them.
+    fn start() -> io::Result<Self> {
+        let mut builder = Builder::new_multi_thread();
+        let builder = builder.worker_threads(2).thread_name("longshore-database").enable_all();
+        builder.build().map(|runtime| Self(Some(runtime)))
+    }
+
+    fn handle(&self) -> &Handle {
+        self.0.as_ref().expect("the runtime is taken by its end alone").handle()
+    }
+}
+
 impl Drop for DatabaseRuntime {
     fn drop(&mut self) {
         if let Some(runtime) = self.0.take() {
@@ -261,6 +267,14 @@ async fn first_failure(pipelines: &[RunningPipeline]) -> (usize, ServiceError) {
     (index, failure)
 }
 
+fn positions_of(
+    config: &Config,
+    pipeline: &PipelineConfig,
+) -> Result<KafkaPositions, ConsumerError> {
+    let (kafka, properties) = (&config.kafka, config.kafka.properties.to_map());
+    KafkaPositions::try_new(&kafka.brokers, &pipeline.group, &properties)
+}
+
 async fn start_one(
     config: &Config,
     pipeline: &PipelineConfig,
@@ -268,10 +282,7 @@ async fn start_one(
     database: &ConnectOptions,
     runtime: &Handle,
 ) -> Result<(RunningPipeline, Ends), ServiceError> {
-    let kafka = &config.kafka;
-    let properties = kafka.properties.to_map();
-    let positions =
-        Arc::new(KafkaPositions::try_new(&kafka.brokers, &pipeline.group, &properties)?);
+    let positions = Arc::new(positions_of(config, pipeline)?);
     let topics = describe(pipeline, &positions).await?;
     let partitions = topics.iter().map(|(_, topic)| topic.partitions.len()).sum::<usize>();
     let ends = Ends::new(pipeline, &topics);
