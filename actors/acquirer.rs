@@ -5,24 +5,35 @@
 use std::sync::Arc;
 
 use actix::prelude::*;
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
+use crate::error::{Fate, StoreError};
+use crate::faults;
 use crate::fence::Fence;
+use crate::health::Signs;
 use crate::ports::{Acquired, Store};
 use crate::record::NextOffset;
-use crate::supervise::{Backoff, DownGuard};
+use crate::supervise::{Backoff, Post, Watched};
 
 /// From the front: these partitions were assigned together.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct AcquirePartitions(pub(crate) Vec<Claim>);
 
-/// One partition to acquire, and who is told.
+/// One partition to acquire, and who is told. Dropped unanswered, it tells that too.
 pub(crate) struct Claim {
-    pub(crate) fence: Arc<Fence>,
-    pub(crate) acquired: Recipient<PartitionAcquired>,
-    pub(crate) refused: Recipient<AcquireRefused>,
+    fence: Arc<Fence>,
+    acquired: Recipient<PartitionAcquired>,
+    refused: Recipient<AcquireRefused>,
+    dropped: Recipient<ClaimDropped>,
+    answered: bool,
 }
+
+/// To the partition: its claim was lost on the way.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct ClaimDropped;
 
 /// To the partition: it is ours from here.
 #[derive(Message)]
@@ -42,13 +53,61 @@ pub(crate) struct AcquireRefused {
 /// See the module.
 pub(crate) struct Acquirer {
     store: Arc<dyn Store>,
-    mailbox_assignments: usize,
-    _down: DownGuard,
+    /// Claims that wait for the next question.
+    claims: Vec<Claim>,
+    /// Since when a question is under way.
+    asking_since: Option<Instant>,
+    backoff: Backoff,
+    post: Post,
 }
 
 impl Acquirer {
-    pub(crate) fn new(store: Arc<dyn Store>, mailbox_assignments: usize, down: DownGuard) -> Self {
-        Self { store, mailbox_assignments, _down: down }
+    pub(crate) fn new(store: Arc<dyn Store>, post: Post) -> Self {
+        let backoff = Backoff::for_outage();
+        Self { store, claims: Vec::new(), asking_since: None, backoff, post }
+    }
+
+    /// Asks for all claims whose assignment stands, unless a question is under way.
+    fn ask(&mut self, ctx: &mut Context<Self>) {
+        if self.asking_since.is_some() {
+            return;
+        }
+        self.claims.retain(|claim| claim.fence.stands());
+        if self.claims.is_empty() {
+            return self.post.pulse().goes_on();
+        }
+        self.asking_since = Some(Instant::now());
+        let (store, claims) = (self.store.clone(), std::mem::take(&mut self.claims));
+        let fences: Vec<_> = claims.iter().map(|claim| claim.fence.clone()).collect();
+        let asked = async move { (store.acquire(&fences).await, claims) };
+        ctx.spawn(asked.into_actor(self).map(|(answer, claims), this, ctx| {
+            faults::point("Acquirer", "Acquired");
+            this.asking_since = None;
+            this.tell(claims, answer);
+            if this.claims.is_empty() {
+                return this.backoff.reset();
+            }
+            ctx.run_later(this.backoff.next_pause(), |this, ctx| this.ask(ctx));
+        }));
+    }
+
+    fn tell(&mut self, claims: Vec<Claim>, answer: Result<Vec<Acquired>, StoreError>) {
+        match answer {
+            Ok(answers) => {
+                self.post.pulse().goes_on();
+                self.claims.extend(tell_all(claims, answers));
+            }
+            Err(error) if error.fate() == Fate::Retry => {
+                warn!(partitions = claims.len(), %error, "cannot acquire yet");
+                self.post.pulse().waits(error.to_string());
+                self.claims.extend(claims);
+            }
+            Err(error) => {
+                self.post.pulse().goes_on();
+                let refused = Acquired::Refused { reason: error.to_string() };
+                claims.into_iter().for_each(|claim| claim.tell(refused.clone()));
+            }
+        }
     }
 }
 
@@ -56,46 +115,28 @@ impl Actor for Acquirer {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        // One message a rebalance; while the database is away they wait here.
-        ctx.set_mailbox_capacity(self.mailbox_assignments);
+        self.post.take_up(self, ctx);
+    }
+}
+
+impl Watched for Acquirer {
+    fn post(&self) -> &Post {
+        &self.post
+    }
+
+    fn signs(&self) -> Signs {
+        let in_hand = self.claims.len() + usize::from(self.asking_since.is_some());
+        Signs { in_hand, oldest: self.asking_since, busy: self.asking_since }
     }
 }
 
 impl Handler<AcquirePartitions> for Acquirer {
-    type Result = AtomicResponse<Self, ()>;
+    type Result = ();
 
-    fn handle(&mut self, assigned: AcquirePartitions, _: &mut Context<Self>) -> Self::Result {
-        let acquiring = acquire(self.store.clone(), assigned.0);
-        AtomicResponse::new(Box::pin(acquiring.into_actor(self)))
-    }
-}
-
-/// Acquires until every claim is answered or its assignment has ended.
-async fn acquire(store: Arc<dyn Store>, mut claims: Vec<Claim>) {
-    let mut backoff = Backoff::for_outage();
-    loop {
-        claims.retain(|claim| claim.fence.stands());
-        if claims.is_empty() {
-            return;
-        }
-        let fences: Vec<_> = claims.iter().map(|claim| claim.fence.clone()).collect();
-        match store.acquire(&fences).await {
-            Ok(answers) => {
-                claims = tell_all(claims, answers);
-                if claims.is_empty() {
-                    return;
-                }
-                backoff.wait().await;
-            }
-            Err(error) if error.fate() == crate::error::Fate::Retry => {
-                warn!(partitions = claims.len(), %error, "cannot acquire yet");
-                backoff.wait().await;
-            }
-            Err(error) => {
-                let refused = Acquired::Refused { reason: error.to_string() };
-                return claims.iter().for_each(|claim| claim.tell(refused.clone()));
-            }
-        }
+    fn handle(&mut self, assigned: AcquirePartitions, ctx: &mut Context<Self>) {
+        faults::point("Acquirer", "AcquirePartitions");
+        self.claims.extend(assigned.0);
+        self.ask(ctx);
     }
 }
 
@@ -115,10 +156,20 @@ fn tell_all(claims: Vec<Claim>, answers: Vec<Acquired>) -> Vec<Claim> {
 }
 
 impl Claim {
-    fn tell(&self, answer: Acquired) {
+    pub(crate) fn new(
+        fence: Arc<Fence>,
+        acquired: Recipient<PartitionAcquired>,
+        refused: Recipient<AcquireRefused>,
+        dropped: Recipient<ClaimDropped>,
+    ) -> Self {
+        Self { fence, acquired, refused, dropped, answered: false }
+    }
+
+    fn tell(mut self, answer: Acquired) {
+        self.answered = true;
         // A partition that ended meanwhile needs no answer.
         match answer {
-            Acquired::Held { epoch, next_offset } => {
+            Acquired::Held { epoch, next_offset } | Acquired::Moved { epoch, next_offset } => {
                 let partition = self.fence.partition();
                 debug!(%partition, epoch, offset = %next_offset, "acquired");
                 let _ = self.acquired.try_send(PartitionAcquired { epoch, next_offset });
@@ -127,6 +178,15 @@ impl Claim {
                 let _ = self.refused.try_send(AcquireRefused { reason });
             }
             Acquired::Fallen | Acquired::Busy { .. } | Acquired::Fenced { .. } => {}
+        }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if !self.answered && self.fence.stands() {
+            // A partition that ended meanwhile asks for nothing.
+            let _ = self.dropped.try_send(ClaimDropped);
         }
     }
 }

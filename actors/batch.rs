@@ -1,14 +1,16 @@
 //! The messages of the way, named by the stage that a batch has passed:
-//! [`PolledBatch`], [`DecodedBatch`], [`LoadedBatch`], [`WorkChunk`], [`WorkedChunk`],
+//! [`HandedInBatch`], [`DecodedBatch`], [`LoadedBatch`], [`WorkChunk`], [`WorkedChunk`],
 //! [`WorkedBatch`]; and the two that go back up to the partition: [`BatchSaved`], [`BatchGivenUp`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use actix::{Message, Recipient};
+use tokio::time::Instant;
 
 use crate::arena::RecordArena;
 use crate::conservation::Settled;
+use crate::custody::Custody;
 use crate::decoded::Decoded;
 use crate::error::Reject;
 use crate::fence::Fence;
@@ -35,8 +37,7 @@ impl Parcel {
 
 /// Records of one partition as the consumer thread read them; none of them for a position that
 /// only passes offsets without records.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
+#[derive(Debug)]
 pub struct PolledBatch {
     /// The records and their ticket.
     pub parcel: Arc<Parcel>,
@@ -48,6 +49,31 @@ pub struct PolledBatch {
     /// when the position changed: it chains to nothing, and is read again or was skipped on
     /// purpose.
     pub seek: u64,
+}
+
+/// A polled batch as the door hands it in.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct HandedInBatch {
+    /// What was read.
+    pub polled: PolledBatch,
+    /// The custody of its records.
+    pub custody: Arc<Custody>,
+}
+
+/// A batch as its partition holds it until it is settled.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// Its records.
+    pub parcel: Arc<Parcel>,
+    /// The custody of its records.
+    pub custody: Arc<Custody>,
+    /// The end of the batch before it.
+    pub from: NextOffset,
+    /// Its own end.
+    pub to: NextOffset,
+    /// When it was handed in.
+    pub since: Instant,
 }
 
 /// What a batch is on its whole way: the offsets it covers, under which assignment and attempt.
@@ -64,6 +90,9 @@ pub struct Batch {
     pub attempt: u32,
     /// Its records.
     pub parcel: Arc<Parcel>,
+    /// When it came into the house.
+    pub since: Instant,
+    custody: Arc<Custody>,
     home: Home,
     settled: AtomicBool,
     begun: AtomicBool,
@@ -79,16 +108,11 @@ pub struct Home {
 }
 
 impl Batch {
-    /// A batch `[from, to)` of the fence's attempt `attempt`; `home` hears what becomes of it.
-    pub fn new(
-        fence: Arc<Fence>,
-        range: (NextOffset, NextOffset),
-        attempt: u32,
-        parcel: Arc<Parcel>,
-        home: Home,
-    ) -> Self {
+    /// The batch of `held`, under the fence's attempt `attempt`; `home` hears what becomes of it.
+    pub fn new(fence: Arc<Fence>, held: Held, attempt: u32, home: Home) -> Self {
         let (settled, begun) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { fence, from: range.0, to: range.1, attempt, parcel, home, settled, begun }
+        let Held { parcel, custody, from, to, since } = held;
+        Self { fence, from, to, attempt, parcel, since, custody, home, settled, begun }
     }
 
     /// Whether the assignment stands and no later attempt was begun.
@@ -107,14 +131,23 @@ impl Batch {
         self.begun.store(false, SeqCst);
     }
 
-    /// Settles the batch after a confirmed COMMIT: moves the fence and tells the partition.
+    /// Settles the batch after a confirmed COMMIT: counts it, moves the fence and tells the
+    /// partition.
     pub fn settle(&self, settled: Settled) {
         if !self.settled.swap(true, SeqCst) {
+            self.custody.settle(settled);
             self.fence.advance(self.attempt, self.to);
-            let notice = BatchSaved { to: self.to, attempt: self.attempt, settled };
+            let notice = BatchSaved { to: self.to, attempt: self.attempt };
             // A closed mailbox is a partition that ended meanwhile; the database has the truth.
             let _ = self.home.saved.try_send(notice);
         }
+    }
+
+    /// Gives the batch up because the answer to its COMMIT never came; `settled` is what its
+    /// records come to if it did commit.
+    pub fn lose_answer(&self, settled: Settled) {
+        self.custody.unconfirmed(settled);
+        self.give_up(GivenUp::Lost { outcome_unknown: true });
     }
 
     /// Gives the batch up for `cause` and tells its partition.
@@ -254,8 +287,6 @@ pub struct BatchSaved {
     pub to: NextOffset,
     /// The attempt that it was saved under.
     pub attempt: u32,
-    /// How its records were settled.
-    pub settled: Settled,
 }
 
 /// To the partition: the batch that ends at `to` was not saved, as far as its sender knows.
@@ -277,11 +308,6 @@ pub enum GivenUp {
     Lost {
         /// Whether its transaction may have committed.
         outcome_unknown: bool,
-    },
-    /// The answer to its COMMIT never came.
-    Unknown {
-        /// How its records are settled if it did commit.
-        settled: Settled,
     },
     /// The database has another epoch or offset for the partition.
     Fenced {

@@ -7,14 +7,17 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 use hashbrown::HashSet;
+use tokio::time::Instant;
 use tracing::warn;
 
 use crate::batch::{DecodedBatch, GivenUp, LoadedBatch};
 use crate::error::{Fate, StoreError};
+use crate::faults;
+use crate::health::{Pulse, Signs};
 use crate::pipeline::{Keys, KeysOf, Pipeline};
 use crate::ports::Lookups;
-use crate::supervise::{Backoff, DownGuard};
-use crate::wire::forward;
+use crate::stage::Stage;
+use crate::supervise::{Backoff, Post, Watched};
 
 /// Queries at a time: as many as there are lookup connections, so that one batch's query runs while
 /// another's rows are read.
@@ -27,48 +30,42 @@ const UNITED_RECORDS_MAX: usize = 40_000;
 /// See the module.
 pub struct ContextLoader<P: Pipeline> {
     lookups: Arc<dyn Lookups<P>>,
-    /// Downstream; kept, never cloned to send.
-    workers: Recipient<LoadedBatch<P>>,
+    /// Downstream.
+    workers: Stage<LoadedBatch<P>>,
     /// Batches that wait for a free query, in order of arrival.
     ready: VecDeque<Box<DecodedBatch<P>>>,
     /// Assignments with a batch in a query: their next batch waits, so that a partition's batches
     /// leave in order.
     looked_up: HashSet<u64>,
-    queries: usize,
-    mailbox_batches: usize,
-    _down: DownGuard,
+    /// When each query that is under way began.
+    queries: VecDeque<Instant>,
+    post: Post,
 }
 
 impl<P: Pipeline> ContextLoader<P> {
     pub(crate) fn new(
         lookups: Arc<dyn Lookups<P>>,
-        workers: Recipient<LoadedBatch<P>>,
-        mailbox_batches: usize,
-        down: DownGuard,
+        workers: Stage<LoadedBatch<P>>,
+        post: Post,
     ) -> Self {
-        Self {
-            lookups,
-            workers,
-            ready: VecDeque::new(),
-            looked_up: HashSet::new(),
-            queries: 0,
-            mailbox_batches,
-            _down: down,
-        }
+        let (ready, looked_up, queries) = (VecDeque::new(), HashSet::new(), VecDeque::new());
+        Self { lookups, workers, ready, looked_up, queries, post }
     }
 
     /// Begins as many queries as there are connections and ready batches for.
     fn begin(&mut self, ctx: &mut Context<Self>) {
-        while self.queries < LOOKUPS_AT_A_TIME {
+        while self.queries.len() < LOOKUPS_AT_A_TIME {
             let group = self.next_group();
             if group.is_empty() {
                 return;
             }
-            self.queries += 1;
+            let began = Instant::now();
+            self.queries.push_back(began);
             self.looked_up.extend(group.iter().map(|batch| incarnation(batch)));
-            let loading = load(self.lookups.clone(), group);
-            ctx.spawn(loading.into_actor(self).map(|(group, answer), this, ctx| {
-                this.queries -= 1;
+            let loading = load(self.lookups.clone(), group, self.post.pulse().clone());
+            ctx.spawn(loading.into_actor(self).map(move |(group, answer), this, ctx| {
+                faults::point("ContextLoader", "Loaded");
+                this.queries.retain(|query| *query != began);
                 for batch in &group {
                     this.looked_up.remove(&incarnation(batch));
                 }
@@ -104,7 +101,7 @@ impl<P: Pipeline> ContextLoader<P> {
                 for decoded in group {
                     let DecodedBatch { batch, events, .. } = *decoded;
                     let loaded = LoadedBatch { batch, events, context: context.clone() };
-                    forward("workers", &self.workers, loaded);
+                    self.workers.forward(loaded);
                 }
             }
             Err(error) => group.iter().for_each(|decoded| {
@@ -122,6 +119,7 @@ fn incarnation<P: Pipeline>(batch: &DecodedBatch<P>) -> u64 {
 async fn load<P: Pipeline>(
     lookups: Arc<dyn Lookups<P>>,
     group: Vec<Box<DecodedBatch<P>>>,
+    pulse: Pulse,
 ) -> (Vec<Box<DecodedBatch<P>>>, Result<P::Context, StoreError>) {
     let mut keys = KeysOf::<P>::default();
     for batch in &group {
@@ -134,9 +132,13 @@ async fn load<P: Pipeline>(
         match answer {
             Err(error) if error.fate() == Fate::Retry && wanted => {
                 warn!(pipeline = P::NAME, %error, "cannot look up yet");
+                pulse.waits(error.to_string());
                 backoff.wait().await;
             }
-            answer => return (group, answer),
+            answer => {
+                pulse.goes_on();
+                return (group, answer);
+            }
         }
     }
 }
@@ -145,8 +147,19 @@ impl<P: Pipeline> Actor for ContextLoader<P> {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        // The budget's batches are all that can be on the way.
-        ctx.set_mailbox_capacity(self.mailbox_batches);
+        self.post.take_up(self, ctx);
+    }
+}
+
+impl<P: Pipeline> Watched for ContextLoader<P> {
+    fn post(&self) -> &Post {
+        &self.post
+    }
+
+    fn signs(&self) -> Signs {
+        let busy = self.queries.front().copied();
+        let ready = self.ready.front().map(|batch| batch.batch.since);
+        Signs { in_hand: self.ready.len() + self.looked_up.len(), oldest: busy.or(ready), busy }
     }
 }
 
@@ -154,6 +167,7 @@ impl<P: Pipeline> Handler<DecodedBatch<P>> for ContextLoader<P> {
     type Result = ();
 
     fn handle(&mut self, batch: DecodedBatch<P>, ctx: &mut Context<Self>) {
+        faults::point("ContextLoader", "DecodedBatch");
         self.ready.push_back(Box::new(batch));
         self.begin(ctx);
     }

@@ -10,6 +10,7 @@ use hashbrown::DefaultHashBuilder;
 use crate::batch::Parcel;
 use crate::decoded::{Decoded, Entry};
 use crate::error::Reject;
+use crate::health::Pulse;
 use crate::pipeline::{KeysOf, Order, Pipeline};
 use crate::record::{Record, Unparsed};
 
@@ -27,9 +28,9 @@ impl<P: Pipeline> Decoder<P> {
     }
 
     /// Reads all records of `parcel`.
-    pub(crate) fn decode(&mut self, parcel: Arc<Parcel>) -> (Decoded<P>, KeysOf<P>) {
+    pub(crate) fn decode(&mut self, parcel: Arc<Parcel>, pulse: &Pulse) -> (Decoded<P>, KeysOf<P>) {
         let mut keys = KeysOf::<P>::default();
-        let events = Decoded::read(parcel, |parcel| self.entries(parcel, &mut keys));
+        let events = Decoded::read(parcel, |parcel| self.entries(parcel, &mut keys, pulse));
         (events, keys)
     }
 
@@ -37,8 +38,13 @@ impl<P: Pipeline> Decoder<P> {
         &mut self,
         parcel: &'a Parcel,
         keys: &mut KeysOf<P>,
+        pulse: &Pulse,
     ) -> Vec<Entry<P::Event<'a>>> {
-        parcel.arena.iter().map(|record| self.entry(&record, keys)).collect()
+        let entry = |record: Record<'a>| {
+            pulse.take_up(record.offset.0);
+            self.entry(&record, keys)
+        };
+        parcel.arena.iter().map(entry).collect()
     }
 
     fn entry<'a>(&mut self, record: &Record<'a>, keys: &mut KeysOf<P>) -> Entry<P::Event<'a>> {

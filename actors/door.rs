@@ -2,15 +2,16 @@
 //! assigned partition, a door takes polled batches and is closed when the partition is let go.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use actix::Recipient;
 use actix::prelude::SendError;
 
-use crate::batch::PolledBatch;
+use crate::batch::{HandedInBatch, PolledBatch};
+use crate::custody::{Custody, InHand};
 use crate::fence::Fence;
 use crate::ports::CommitBoard;
 use crate::record::PartitionId;
+use crate::supervise::Ender;
 use crate::ticket::Budget;
 
 /// The front of a house, for the one thread that reads. No call waits.
@@ -30,14 +31,15 @@ pub trait Front: Send + Sync + 'static {
 #[derive(Debug)]
 pub struct Door {
     fence: Arc<Fence>,
-    actor: Recipient<PolledBatch>,
+    actor: Recipient<HandedInBatch>,
+    end: Ender,
     in_hand: InHand,
 }
 
 impl Door {
-    /// A door to `actor`, which counts what it holds in `in_hand`.
-    pub(crate) fn new(fence: Arc<Fence>, actor: Recipient<PolledBatch>, in_hand: InHand) -> Self {
-        Self { fence, actor, in_hand }
+    /// A door to `actor`, which `end` ends.
+    pub fn new(fence: Arc<Fence>, actor: Recipient<HandedInBatch>, end: Ender) -> Self {
+        Self { fence, actor, end, in_hand: InHand::default() }
     }
 
     /// The assignment behind this door.
@@ -47,34 +49,24 @@ impl Door {
 
     /// Batches handed in and not yet settled. None of them: this partition is drained.
     pub fn batches_in_hand(&self) -> usize {
-        self.in_hand.0.load(SeqCst)
+        self.in_hand.get()
     }
 
     /// Hands a batch in. `false`: the actor is gone, the batch is given up and is to be read again
-    /// by the partition's next assignment.
-    pub fn submit(&self, batch: PolledBatch) -> bool {
-        let records = batch.parcel.arena.len() as u64;
-        self.fence.counts().add_read(records);
-        self.in_hand.0.fetch_add(1, SeqCst);
-        match self.actor.try_send(batch) {
+    /// by whoever takes its place.
+    pub fn submit(&self, polled: PolledBatch) -> bool {
+        let records = polled.parcel.arena.len() as u64;
+        let custody = Custody::take(self.fence.clone(), self.in_hand.clone(), records);
+        match self.actor.try_send(HandedInBatch { polled, custody }) {
             Ok(()) => true,
-            Err(SendError::Closed(_)) => {
-                self.give_up(records);
-                false
-            }
+            Err(SendError::Closed(_)) => false,
             Err(SendError::Full(_)) => {
-                // Tickets bound the mailbox; see the capacity in `partition.rs`.
+                // Tickets bound the mailbox; see the capacity in `topology.rs`.
                 let partition = self.fence.partition();
-                tracing::error!(%partition, "a partition's mailbox is full");
-                self.give_up(records);
+                tracing::error!(%partition, "a partition's mailbox is full: this is a bug");
                 false
             }
         }
-    }
-
-    fn give_up(&self, records: u64) {
-        self.fence.counts().add_given_up(records);
-        self.in_hand.0.fetch_sub(1, SeqCst);
     }
 }
 
@@ -82,15 +74,6 @@ impl Drop for Door {
     /// Lets the partition go: nothing of it begins a transaction from here on, and its actor ends.
     fn drop(&mut self) {
         self.fence.fall();
-    }
-}
-
-/// The number of batches a partition holds, shared by its door and its actor.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct InHand(Arc<AtomicUsize>);
-
-impl InHand {
-    pub(crate) fn settle(&self, batches: usize) {
-        self.0.fetch_sub(batches, SeqCst);
+        self.end.end();
     }
 }

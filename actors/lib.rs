@@ -20,17 +20,21 @@ pub mod arena;
 pub mod batch;
 pub mod conservation;
 pub mod context;
+pub mod custody;
 pub mod decoded;
 pub mod door;
 pub mod error;
+pub mod faults;
 pub mod fence;
 pub mod format;
+pub mod health;
 pub mod partition;
 pub mod persister;
 pub mod pipeline;
 pub mod ports;
 pub mod record;
 pub mod rows;
+pub mod stage;
 pub mod supervise;
 pub mod ticket;
 pub mod topology;
@@ -39,7 +43,11 @@ pub mod workers;
 
 mod acquirer;
 mod decode;
-mod wire;
+mod health_actor;
+mod register;
+mod supervisor;
+mod threads;
+mod watcher;
 
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -8,14 +8,17 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use hashbrown::HashMap;
+use tokio::time::Instant;
 use tracing::warn;
 
 use crate::batch::{Batch, GivenUp, WorkedBatch, WorkedChunk};
 use crate::error::SaveError;
+use crate::faults;
+use crate::health::{Pulse, Signs};
 use crate::ports::{BatchReport, CommitBoard, SessionId, Store};
 use crate::record::NextOffset;
-use crate::supervise::{Backoff, DownGuard};
-use crate::wire::forward;
+use crate::stage::Stage;
+use crate::supervise::{Backoff, Post, Watched};
 
 /// Records of one transaction at most, so that its locks are not held for long: about a quarter of
 /// a second of a server's time. A single batch may be larger.
@@ -27,11 +30,11 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// The persisters of a house; each partition is pinned to one, so that no two transactions of a
 /// house ever wait for the same offset row.
 #[derive(Clone)]
-pub(crate) struct Persisters(Vec<Recipient<WorkedChunk>>);
+pub(crate) struct Persisters(Vec<Stage<WorkedChunk>>);
 
 impl Persisters {
-    pub(crate) fn new(recipients: Vec<Recipient<WorkedChunk>>) -> Self {
-        Self(recipients)
+    pub(crate) fn new(stages: Vec<Stage<WorkedChunk>>) -> Self {
+        Self(stages)
     }
 
     /// Sends a worked chunk to the persister of its partition.
@@ -39,7 +42,7 @@ impl Persisters {
         let partition = worked.batch.fence.partition();
         let topic: usize = partition.topic.bytes().map(usize::from).sum();
         let pinned = (topic + partition.index.unsigned_abs() as usize) % self.0.len();
-        forward("persister", &self.0[pinned], worked);
+        self.0[pinned].forward(worked);
     }
 }
 
@@ -50,10 +53,9 @@ pub struct PersisterActor {
     board: CommitBoard,
     /// Batches by assignment and place: parts are gathered here until they are complete.
     gathered: HashMap<u64, BTreeMap<NextOffset, WorkedBatch>>,
-    /// Whether the session has a transaction under way.
-    saving: bool,
-    mailbox_chunks: usize,
-    _down: DownGuard,
+    /// Since when the session has a transaction under way.
+    saving_since: Option<Instant>,
+    post: Post,
 }
 
 impl PersisterActor {
@@ -61,11 +63,9 @@ impl PersisterActor {
         session: SessionId,
         store: Arc<dyn Store>,
         board: CommitBoard,
-        mailbox_chunks: usize,
-        down: DownGuard,
+        post: Post,
     ) -> Self {
-        let gathered = HashMap::new();
-        Self { session, store, board, gathered, saving: false, mailbox_chunks, _down: down }
+        Self { session, store, board, gathered: HashMap::new(), saving_since: None, post }
     }
 
     fn gather(&mut self, chunk: WorkedChunk) {
@@ -85,17 +85,18 @@ impl PersisterActor {
 
     /// Begins a transaction with everything whose turn has come, unless one is under way.
     fn save(&mut self, ctx: &mut Context<Self>) {
-        if self.saving {
+        if self.saving_since.is_some() {
             return;
         }
         let group = self.next_group();
         if group.is_empty() {
             return;
         }
-        self.saving = true;
-        let saving = save(self.store.clone(), self.session, group);
+        self.saving_since = Some(Instant::now());
+        let saving = save(self.store.clone(), self.session, group, self.post.pulse().clone());
         ctx.spawn(saving.into_actor(self).map(|(group, answer), this, ctx| {
-            this.saving = false;
+            faults::point("PersisterActor", "Saved");
+            this.saving_since = None;
             this.tell(&group, answer);
             // Frees the tickets before the next transaction begins.
             drop(group);
@@ -129,10 +130,10 @@ impl PersisterActor {
             Err(SaveError::Unknown { message, settled }) => {
                 warn!(session = self.session.0, message, "the outcome of a COMMIT is unknown");
                 for (worked, settled) in group.iter().zip(settled) {
-                    let lost = GivenUp::Lost { outcome_unknown: true };
-                    worked
-                        .batch
-                        .give_up(settled.map_or(lost, |settled| GivenUp::Unknown { settled }));
+                    match settled {
+                        Some(settled) => worked.batch.lose_answer(settled),
+                        None => worked.batch.give_up(GivenUp::Lost { outcome_unknown: true }),
+                    }
                 }
             }
             Err(error) => {
@@ -156,6 +157,7 @@ impl PersisterActor {
 
     /// Drops batches of ended assignments and of older attempts, and their tickets with them.
     fn sweep(&mut self) {
+        faults::point("PersisterActor", "Sweep");
         for places in self.gathered.values_mut() {
             places.retain(|_, worked| worked.batch.is_current());
         }
@@ -180,6 +182,7 @@ async fn save(
     store: Arc<dyn Store>,
     session: SessionId,
     group: Vec<WorkedBatch>,
+    pulse: Pulse,
 ) -> (Vec<WorkedBatch>, Result<Vec<BatchReport>, SaveError>) {
     let mut backoff = Backoff::for_outage();
     loop {
@@ -190,9 +193,13 @@ async fn save(
             }
             Err(SaveError::Retry(reason)) => {
                 warn!(session = session.0, reason, "cannot save yet");
+                pulse.waits(reason);
                 backoff.wait().await;
             }
-            _ => return (group, answer),
+            _ => {
+                pulse.goes_on();
+                return (group, answer);
+            }
         }
     }
 }
@@ -201,9 +208,30 @@ impl Actor for PersisterActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        // At worst all parts of all batches that the budget admits are pinned to one session.
-        ctx.set_mailbox_capacity(self.mailbox_chunks);
+        self.post.take_up(self, ctx);
         ctx.run_interval(SWEEP_INTERVAL, |this, _| this.sweep());
+    }
+}
+
+impl Watched for PersisterActor {
+    fn post(&self) -> &Post {
+        &self.post
+    }
+
+    fn signs(&self) -> Signs {
+        let batches = || self.gathered.values().flat_map(BTreeMap::values);
+        let oldest = batches().map(|worked| worked.batch.since).min();
+        let busy = self.saving_since;
+        Signs { in_hand: batches().count() + usize::from(busy.is_some()), oldest, busy }
+    }
+}
+
+impl Drop for PersisterActor {
+    /// What a dead one has under way must not hold its locks until the server notices.
+    fn drop(&mut self) {
+        if self.saving_since.is_some() {
+            self.store.abort(self.session);
+        }
     }
 }
 
@@ -211,6 +239,7 @@ impl Handler<WorkedChunk> for PersisterActor {
     type Result = ();
 
     fn handle(&mut self, chunk: WorkedChunk, ctx: &mut Context<Self>) {
+        faults::point("PersisterActor", "WorkedChunk");
         if chunk.batch.is_current() {
             self.gather(chunk);
             self.save(ctx);

@@ -33,9 +33,17 @@ pub trait Store: Send + Sync + 'static {
         fences: &'a [Arc<Fence>],
     ) -> BoxFuture<'a, Result<Vec<Acquired>, StoreError>>;
 
-    /// Takes one partition over from ourselves by compare-and-set on the epoch: waits for a
-    /// transaction whose outcome is unknown, and cannot steal from a newer owner.
+    /// Takes one partition over from ourselves, or from an operator who moved its offset, by
+    /// compare-and-set: waits for a transaction whose outcome is unknown, and cannot steal from a
+    /// newer owner.
     fn reacquire<'a>(&'a self, fence: &'a Fence) -> BoxFuture<'a, Result<Acquired, StoreError>>;
+
+    /// Looks whether the rows of these partitions are as this owner left them. One answer for each
+    /// fence, in their order.
+    fn look<'a>(
+        &'a self,
+        fences: &'a [Arc<Fence>],
+    ) -> BoxFuture<'a, Result<Vec<Stored>, StoreError>>;
 
     /// Saves a group in one transaction: fence, rows, parked records, offsets. Batches of one
     /// partition follow each other in the group and their ranges chain. One answer for each batch,
@@ -60,6 +68,14 @@ pub enum Acquired {
         /// The first offset not yet settled.
         next_offset: NextOffset,
     },
+    /// It is ours, and an operator moved its offset meanwhile: nothing in hand counts any more
+    /// (reacquire only).
+    Moved {
+        /// The new epoch.
+        epoch: i64,
+        /// Where to go on.
+        next_offset: NextOffset,
+    },
     /// The assignment ended meanwhile; nothing was changed.
     Fallen,
     /// It cannot be taken just now (another transaction holds its row, say); the others were not
@@ -77,6 +93,20 @@ pub enum Acquired {
     Refused {
         /// What is wrong and what to do.
         reason: String,
+    },
+}
+
+/// A partition's row, against what its owner knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// As it was left.
+    AsLeft,
+    /// An operator moved the offset: the row has no owner.
+    Moved,
+    /// Another owner has it.
+    Taken {
+        /// Who.
+        owner: String,
     },
 }
 
@@ -106,6 +136,9 @@ pub trait Source: Send + Sync + 'static {
     /// confirmed. Numbers the seek ([`Fence::begin_seek`]) before it returns, so that batches which
     /// were under way can be told from those read after it.
     fn seek(&self, fence: &Arc<Fence>, position: NextOffset);
+
+    /// The actor behind this assignment is gone for good: open a new door, which is acquired anew.
+    fn reopen(&self, fence: &Arc<Fence>);
 
     /// Read this assignment no more; its offset stays where it is.
     fn stop(&self, fence: &Arc<Fence>, reason: StopReason);

@@ -2,6 +2,7 @@
 //! names two actors, and the one where every mailbox capacity comes from.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::prelude::*;
 use hashbrown::DefaultHashBuilder;
@@ -12,21 +13,36 @@ use crate::batch::{DecodedBatch, LoadedBatch, WorkChunk};
 use crate::conservation::Ledger;
 use crate::context::ContextLoader;
 use crate::decode::Decoder;
-use crate::door::{Door, Front, InHand};
+use crate::door::{Door, Front};
 use crate::fence::Fence;
+use crate::health::{HealthBoard, HouseHealth};
+use crate::health_actor::HealthActor;
 use crate::partition::{PartitionActor, PartitionParams};
 use crate::persister::{PersisterActor, Persisters};
 use crate::pipeline::{Order, Pipeline};
 use crate::ports::{CommitBoard, Lookups, SessionId, Source, Store};
 use crate::record::PartitionId;
-use crate::supervise::{ActorDown, DownGuard};
+use crate::register::Register;
+use crate::stage::Stage;
+use crate::supervise::{Ender, Office, Post, RestartLimits, Watched, Who};
+use crate::supervisor::{Child, Supervisor, SupervisorParams};
+use crate::threads::{Thread, Threads};
 use crate::ticket::{Budget, BudgetLimits};
+use crate::watcher::PositionWatcher;
 use crate::worker::WorkerActor;
 use crate::workers::{CHUNK_RECORDS, WorkerPool};
+
+pub use crate::supervisor::HouseDown;
 
 /// Assignments that may wait for the database at a time; more means a storm of rebalances while it
 /// is away, and the older ones of them have ended.
 const ASSIGNMENTS_MAX: usize = 1024;
+
+/// News for one partition that are on the way at a time, besides what becomes of its batches.
+const NEWS_MAX: usize = 16;
+
+/// Reports that wait to be read, of thousands of partitions.
+const REPORTS_MAX: usize = 100_000;
 
 /// What a house is built from.
 pub struct HouseParams<P: Pipeline> {
@@ -48,6 +64,23 @@ pub struct HouseParams<P: Pipeline> {
     pub source: Arc<dyn Source>,
     /// Where the actors live.
     pub placement: Placement,
+    /// When to give the house up.
+    pub supervision: Supervision,
+}
+
+/// How a house watches over its actors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Supervision {
+    /// How often an actor may be started again.
+    pub restarts: RestartLimits,
+    /// How long an actor may get nowhere with work of its own.
+    pub stuck_after: Duration,
+}
+
+impl Default for Supervision {
+    fn default() -> Self {
+        Self { restarts: RestartLimits::default(), stuck_after: Duration::from_secs(60) }
+    }
 }
 
 /// Where actors live.
@@ -62,35 +95,39 @@ pub enum Placement {
 /// A running house. Everything in it ends with [`House::stop`].
 pub struct House<P: Pipeline> {
     front: Arc<HouseFront<P>>,
-    downs: watch::Receiver<Option<ActorDown>>,
-    arbiters: Vec<Arbiter>,
+    health: HealthBoard,
+    down: watch::Receiver<Option<HouseDown>>,
+    /// Ends the Supervisor, and all others with it.
+    end: Ender,
 }
 
 impl<P: Pipeline> House<P> {
     /// Starts all actors but the partitions'. Must be called inside an actix system.
     pub fn build(params: HouseParams<P>) -> Self {
-        let (news, downs) = watch::channel(None);
-        let mut builder = Builder { params, news, arbiters: Vec::new() };
-        let board = CommitBoard::default();
-        let persisters = builder.persisters(&board);
+        let (news, down) = watch::channel(None);
+        let mut builder = Builder::new(params);
+        // The partitions' thread is the first one.
+        builder.threads.start();
+        let persisters = builder.persisters();
         let workers = builder.workers(&persisters);
         let pool = builder.pool(workers, persisters);
         let loader = builder.loader(pool);
         let acquirer = builder.acquirer();
-        let arbiter = builder.arbiter();
-        let Builder { params, news, arbiters } = builder;
+        let health = builder.office();
+        let end = builder.supervisor(&health, news);
         let front = HouseFront {
-            budget: Budget::new(params.budget),
+            budget: Budget::new(builder.params.budget),
             hasher: DefaultHashBuilder::default(),
-            params,
-            board,
+            board: builder.board,
             ledger: Ledger::default(),
+            register: builder.register,
+            threads: builder.threads,
+            office: builder.office,
+            params: builder.params,
             loader,
             acquirer,
-            arbiter,
-            news,
         };
-        Self { front: Arc::new(front), downs, arbiters }
+        Self { front: Arc::new(front), health, down, end }
     }
 
     /// The front, for the thread that reads.
@@ -103,35 +140,65 @@ impl<P: Pipeline> House<P> {
         &self.front.ledger
     }
 
-    /// Waits until an actor panics.
-    pub async fn down(&self) -> ActorDown {
-        let mut downs = self.downs.clone();
-        match downs.wait_for(Option::is_some).await.as_deref() {
+    /// How all actors are.
+    pub fn health(&self) -> HouseHealth {
+        self.health.snapshot()
+    }
+
+    /// Waits until the house cannot go on.
+    pub async fn down(&self) -> HouseDown {
+        let mut down = self.down.clone();
+        match down.wait_for(Option::is_some).await.as_deref() {
             Ok(Some(down)) => down.clone(),
-            // The front holds a sender for as long as the house stands.
-            _ => std::future::pending().await,
+            _ => HouseDown::Restarts { reason: "the Supervisor ended".to_owned() },
         }
     }
 
     /// Ends all actors and their threads. What they hold unsettled is given up, so drain first.
     pub fn stop(self) {
-        for arbiter in self.arbiters {
-            arbiter.stop();
-            if arbiter.join().is_err() {
-                tracing::debug!("an actor thread ended by a panic");
-            }
-        }
+        self.front.threads.stop();
     }
 }
 
-/// Starts the stages, each upon the one behind it.
+impl<P: Pipeline> Drop for House<P> {
+    fn drop(&mut self) {
+        self.end.end();
+    }
+}
+
+/// Says how each stage is started, upon the one behind it.
 struct Builder<P: Pipeline> {
     params: HouseParams<P>,
-    news: watch::Sender<Option<ActorDown>>,
-    arbiters: Vec<Arbiter>,
+    board: CommitBoard,
+    register: Register,
+    threads: Threads,
+    office: Office,
+    stuck: Stage<crate::supervisor::ActorStuck>,
+    children: Vec<Child>,
 }
 
 impl<P: Pipeline> Builder<P> {
+    fn new(params: HouseParams<P>) -> Self {
+        let threads = match params.placement {
+            Placement::Threads => Threads::own(),
+            Placement::Here => Threads::here(),
+        };
+        let office = Office {
+            supervisor: Stage::new("Supervisor"),
+            health: Stage::new("HealthActor"),
+            gone: Stage::new("HealthActor"),
+        };
+        Self {
+            params,
+            board: CommitBoard::default(),
+            register: Register::default(),
+            threads,
+            office,
+            stuck: Stage::new("Supervisor"),
+            children: Vec::new(),
+        }
+    }
+
     /// Batches on the way at most.
     fn batches(&self) -> usize {
         self.params.budget.batches as usize
@@ -145,75 +212,152 @@ impl<P: Pipeline> Builder<P> {
             + usize::try_from(full).unwrap_or(usize::MAX / 2)
     }
 
-    fn guard(&self, actor: &'static str) -> DownGuard {
-        DownGuard::new(actor, self.news.clone())
-    }
-
-    fn arbiter(&mut self) -> ArbiterHandle {
-        if self.params.placement == Placement::Here {
-            return Arbiter::current();
-        }
-        let arbiter = Arbiter::new();
-        let handle = arbiter.handle();
-        self.arbiters.push(arbiter);
-        handle
-    }
-
-    fn persisters(&mut self, board: &CommitBoard) -> Persisters {
-        // Their work is mostly waiting for the server: two threads carry all of them.
-        let arbiters = [self.arbiter(), self.arbiter()];
-        let recipients = (0..self.params.sessions).map(|session| {
-            let (store, board) = (self.params.store.clone(), board.clone());
-            let (chunks, guard) = (self.chunks(), self.guard("PersisterActor"));
-            PersisterActor::start_in_arbiter(&arbiters[session % arbiters.len()], move |_| {
-                PersisterActor::new(SessionId(session), store, board, chunks, guard)
-            })
-            .recipient()
+    /// One more child: made by `make`, and put into its place by `place`, each time it is started.
+    fn child<A: Watched>(
+        &mut self,
+        (who, thread, mailbox): (Who, Thread, usize),
+        make: impl Fn(Post) -> A + Clone + Send + 'static,
+        place: impl Fn(Addr<A>) + Send + 'static,
+    ) {
+        let start = Box::new(move |arbiter: &ArbiterHandle, post: Post| {
+            let make = make.clone();
+            place(A::start_in_arbiter(arbiter, move |_| make(post)));
         });
-        Persisters::new(recipients.collect())
+        self.children.push(Child { who, thread, mailbox, start });
     }
 
-    fn workers(&mut self, persisters: &Persisters) -> Vec<Recipient<WorkChunk<P>>> {
-        let start = |builder: &mut Self| {
-            let arbiter = builder.arbiter();
-            let (pipeline, order) = (builder.params.pipeline.clone(), builder.params.order);
-            let (persisters, chunks) = (persisters.clone(), builder.chunks());
-            let guard = builder.guard("WorkerActor");
-            WorkerActor::start_in_arbiter(&arbiter, move |_| {
-                WorkerActor::new(pipeline, order, persisters, chunks, guard)
-            })
-            .recipient()
-        };
-        (0..self.params.workers.max(1)).map(|_| start(self)).collect()
+    fn persisters(&mut self) -> Persisters {
+        // Their work is mostly waiting for the server: two threads carry all of them.
+        let threads = [self.threads.start(), self.threads.start()];
+        let stages = (0..self.params.sessions).map(|session| {
+            let (store, board) = (self.params.store.clone(), self.board.clone());
+            let stage = Stage::new("PersisterActor");
+            let place = stage.clone();
+            // At worst all parts of all batches are pinned to one session.
+            let who = Who::Standing("PersisterActor", session);
+            self.child(
+                (who, threads[session % threads.len()], self.chunks()),
+                move |post| {
+                    PersisterActor::new(SessionId(session), store.clone(), board.clone(), post)
+                },
+                move |actor| place.take_over(actor.recipient()),
+            );
+            stage
+        });
+        Persisters::new(stages.collect())
+    }
+
+    fn workers(&mut self, persisters: &Persisters) -> Vec<Stage<WorkChunk<P>>> {
+        let workers = (0..self.params.workers.max(1)).map(|number| {
+            let (pipeline, order) = (self.params.pipeline.clone(), self.params.order);
+            let persisters = persisters.clone();
+            let stage = Stage::new("WorkerActor");
+            let place = stage.clone();
+            let thread = self.threads.start();
+            // One part of each batch where order binds, else the budget's records in parts.
+            self.child(
+                (Who::Standing("WorkerActor", number), thread, self.chunks()),
+                move |post| WorkerActor::new(pipeline.clone(), order, persisters.clone(), post),
+                move |actor| place.take_over(actor.recipient()),
+            );
+            stage
+        });
+        workers.collect()
     }
 
     fn pool(
         &mut self,
-        workers: Vec<Recipient<WorkChunk<P>>>,
+        workers: Vec<Stage<WorkChunk<P>>>,
         persisters: Persisters,
-    ) -> Recipient<LoadedBatch<P>> {
-        let (arbiter, order) = (self.arbiter(), self.params.order);
-        let (batches, guard) = (self.batches(), self.guard("WorkerPool"));
-        WorkerPool::start_in_arbiter(&arbiter, move |_| {
-            WorkerPool::new(order, workers, persisters, batches, guard)
-        })
-        .recipient()
+    ) -> Stage<LoadedBatch<P>> {
+        let order = self.params.order;
+        let stage = Stage::new("WorkerPool");
+        let place = stage.clone();
+        let thread = self.threads.start();
+        self.child(
+            (Who::Standing("WorkerPool", 0), thread, self.batches()),
+            move |post| WorkerPool::new(order, workers.clone(), persisters.clone(), post),
+            move |actor| place.take_over(actor.recipient()),
+        );
+        stage
     }
 
-    fn loader(&mut self, pool: Recipient<LoadedBatch<P>>) -> Recipient<DecodedBatch<P>> {
-        let (arbiter, lookups) = (self.arbiter(), self.params.lookups.clone());
-        let (batches, guard) = (self.batches(), self.guard("ContextLoader"));
-        ContextLoader::start_in_arbiter(&arbiter, move |_| {
-            ContextLoader::new(lookups, pool, batches, guard)
-        })
-        .recipient()
+    fn loader(&mut self, pool: Stage<LoadedBatch<P>>) -> Stage<DecodedBatch<P>> {
+        let lookups = self.params.lookups.clone();
+        let stage = Stage::new("ContextLoader");
+        let place = stage.clone();
+        let thread = self.threads.start();
+        self.child(
+            (Who::Standing("ContextLoader", 0), thread, self.batches()),
+            move |post| ContextLoader::new(lookups.clone(), pool.clone(), post),
+            move |actor| place.take_over(actor.recipient()),
+        );
+        stage
     }
 
-    fn acquirer(&mut self) -> Recipient<AcquirePartitions> {
-        let (arbiter, store) = (self.arbiter(), self.params.store.clone());
-        let guard = self.guard("Acquirer");
-        Acquirer::start_in_arbiter(&arbiter, move |_| Acquirer::new(store, ASSIGNMENTS_MAX, guard))
-            .recipient()
+    fn acquirer(&mut self) -> Stage<AcquirePartitions> {
+        let store = self.params.store.clone();
+        let stage = Stage::new("Acquirer");
+        let place = stage.clone();
+        let thread = self.threads.start();
+        self.child(
+            (Who::Standing("Acquirer", 0), thread, ASSIGNMENTS_MAX),
+            move |post| Acquirer::new(store.clone(), post),
+            move |actor| place.take_over(actor.recipient()),
+        );
+        stage
+    }
+
+    /// Those who watch the others, on a thread that no record comes to.
+    fn office(&mut self) -> HealthBoard {
+        let thread = self.threads.start();
+        let (store, register) = (self.params.store.clone(), self.register.clone());
+        self.child(
+            (Who::Standing("PositionWatcher", 0), thread, REPORTS_MAX),
+            move |post| PositionWatcher::new(store.clone(), register.clone(), post),
+            |_| {},
+        );
+        let health = HealthBoard::default();
+        let (board, stuck) = (health.clone(), self.stuck.clone());
+        let stuck_after = self.params.supervision.stuck_after;
+        let (reports, gone) = (self.office.health.clone(), self.office.gone.clone());
+        self.child(
+            (Who::Standing("HealthActor", 0), thread, REPORTS_MAX),
+            move |post| HealthActor::new(board.clone(), stuck.clone(), stuck_after, post),
+            move |actor| {
+                reports.take_over(actor.clone().recipient());
+                gone.take_over(actor.recipient());
+            },
+        );
+        health
+    }
+
+    fn supervisor(
+        &mut self,
+        health: &HealthBoard,
+        down: watch::Sender<Option<HouseDown>>,
+    ) -> Ender {
+        let thread = self.threads.start();
+        let who = Who::Standing("Supervisor", 0);
+        let post = Post::new(who, 1, REPORTS_MAX, self.office.clone());
+        let end = post.ender();
+        let params = SupervisorParams {
+            children: std::mem::take(&mut self.children),
+            limits: self.params.supervision.restarts,
+            threads: self.threads.clone(),
+            register: self.register.clone(),
+            source: self.params.source.clone(),
+            board: health.clone(),
+            down,
+            post,
+            office: self.office.clone(),
+        };
+        let supervisor = Supervisor::new(params);
+        let handle = self.threads.handle(thread);
+        let supervisor = Supervisor::start_in_arbiter(&handle, move |_| supervisor);
+        self.office.supervisor.take_over(supervisor.clone().recipient());
+        self.stuck.take_over(supervisor.recipient());
+        end
     }
 }
 
@@ -224,46 +368,50 @@ pub struct HouseFront<P: Pipeline> {
     board: CommitBoard,
     ledger: Ledger,
     hasher: DefaultHashBuilder,
-    loader: Recipient<DecodedBatch<P>>,
-    acquirer: Recipient<AcquirePartitions>,
-    arbiter: ArbiterHandle,
-    news: watch::Sender<Option<ActorDown>>,
+    loader: Stage<DecodedBatch<P>>,
+    acquirer: Stage<AcquirePartitions>,
+    register: Register,
+    threads: Threads,
+    office: Office,
 }
 
 impl<P: Pipeline> HouseFront<P> {
     fn open(&self, partition: PartitionId) -> (Door, Claim) {
         let counts = self.ledger.of(&partition);
         let fence = Arc::new(Fence::counted(partition, counts));
-        let in_hand = InHand::default();
+        let order = self.params.order;
+        // The door admits at most the budget's batches; each brings at most one notice besides, and
+        // some news may come of the acquire, of the row and of the house.
+        let mailbox = 2 * self.params.budget.batches as usize + NEWS_MAX;
+        let post = Post::new(Who::Partition(fence.clone()), 1, mailbox, self.office.clone());
+        let end = post.ender();
         let params = PartitionParams {
             fence: fence.clone(),
-            decoder: Decoder::new(
-                self.params.pipeline.clone(),
-                self.params.order,
-                self.hasher.clone(),
-            ),
+            decoder: Decoder::new(self.params.pipeline.clone(), order, self.hasher.clone()),
             store: self.params.store.clone(),
             source: self.params.source.clone(),
+            acquirer: self.acquirer.clone(),
             loader: self.loader.clone(),
-            in_hand: in_hand.clone(),
-            mailbox_batches: self.params.budget.batches as usize,
-            down: DownGuard::new("PartitionActor", self.news.clone()),
+            register: self.register.clone(),
+            post,
         };
+        let arbiter = self.threads.handle(Thread::PARTITIONS);
         let actor =
-            PartitionActor::start_in_arbiter(&self.arbiter, move |_| PartitionActor::new(params));
-        let claim = Claim {
-            fence: fence.clone(),
-            acquired: actor.clone().recipient(),
-            refused: actor.clone().recipient(),
-        };
-        (Door::new(fence, actor.recipient(), in_hand), claim)
+            PartitionActor::start_in_arbiter(&arbiter, move |_| PartitionActor::new(params));
+        let claim = Claim::new(
+            fence.clone(),
+            actor.clone().recipient(),
+            actor.clone().recipient(),
+            actor.clone().recipient(),
+        );
+        (Door::new(fence, actor.recipient(), end), claim)
     }
 }
 
 impl<P: Pipeline> Front for HouseFront<P> {
     fn assign(&self, partitions: Vec<PartitionId>) -> Vec<Door> {
         let (doors, claims) = partitions.into_iter().map(|id| self.open(id)).unzip();
-        crate::wire::forward("acquirer", &self.acquirer, AcquirePartitions(claims));
+        self.acquirer.forward(AcquirePartitions(claims));
         doors
     }
 

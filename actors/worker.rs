@@ -10,29 +10,24 @@ use crate::batch::{ChunkRecords, Parcel, Rejection, WorkChunk, WorkedChunk};
 use crate::decode::rejected_by_panic;
 use crate::decoded::Entry;
 use crate::error::Reject;
+use crate::faults;
+use crate::health::Signs;
 use crate::persister::Persisters;
 use crate::pipeline::{Order, Out, Outcome, Pipeline};
 use crate::rows::{RowBuffer, RowSet};
-use crate::supervise::DownGuard;
+use crate::supervise::{Post, Watched};
 
 /// See the module.
 pub struct WorkerActor<P: Pipeline> {
     pipeline: Arc<P>,
     order: Order,
     persisters: Persisters,
-    mailbox_chunks: usize,
-    _down: DownGuard,
+    post: Post,
 }
 
 impl<P: Pipeline> WorkerActor<P> {
-    pub(crate) fn new(
-        pipeline: Arc<P>,
-        order: Order,
-        persisters: Persisters,
-        mailbox_chunks: usize,
-        down: DownGuard,
-    ) -> Self {
-        Self { pipeline, order, persisters, mailbox_chunks, _down: down }
+    pub(crate) fn new(pipeline: Arc<P>, order: Order, persisters: Persisters, post: Post) -> Self {
+        Self { pipeline, order, persisters, post }
     }
 
     fn work_chunk(&self, chunk: &WorkChunk<P>) -> WorkedChunk {
@@ -63,6 +58,7 @@ impl<P: Pipeline> WorkerActor<P> {
         chunk: &WorkChunk<P>,
         worked: &mut WorkedChunk,
     ) {
+        self.post.pulse().take_up(parcel.arena.get(record as usize).offset.0);
         let outcome = match &entries[record as usize] {
             Entry::Event { event, .. } => {
                 self.work_one(event, &chunk.loaded.context, record, &mut worked.rows)
@@ -123,8 +119,18 @@ impl<P: Pipeline> Actor for WorkerActor<P> {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        // At most one part of each batch where order binds, else the budget's records in parts.
-        ctx.set_mailbox_capacity(self.mailbox_chunks);
+        self.post.take_up(self, ctx);
+    }
+}
+
+impl<P: Pipeline> Watched for WorkerActor<P> {
+    fn post(&self) -> &Post {
+        &self.post
+    }
+
+    fn signs(&self) -> Signs {
+        // Between two messages there is nothing; what happens within one, the pulse tells.
+        Signs::default()
     }
 }
 
@@ -132,8 +138,11 @@ impl<P: Pipeline> Handler<WorkChunk<P>> for WorkerActor<P> {
     type Result = ();
 
     fn handle(&mut self, chunk: WorkChunk<P>, _: &mut Context<Self>) {
+        faults::point("WorkerActor", "WorkChunk");
         if chunk.loaded.batch.is_current() {
+            self.post.pulse().turn_to(Some(chunk.loaded.batch.fence.partition()));
             let worked = self.work_chunk(&chunk);
+            self.post.pulse().turn_to(None);
             self.persisters.forward(worked);
         }
     }

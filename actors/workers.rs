@@ -8,11 +8,13 @@ use actix::prelude::*;
 
 use crate::batch::{ChunkRecords, LoadedBatch, WorkChunk, WorkedChunk};
 use crate::decoded::Entry;
+use crate::faults;
+use crate::health::Signs;
 use crate::persister::Persisters;
 use crate::pipeline::{Order, Pipeline};
 use crate::rows::{RowBuffer, RowSet};
-use crate::supervise::DownGuard;
-use crate::wire::forward;
+use crate::stage::Stage;
+use crate::supervise::{Post, Watched};
 
 /// Records of a part where the order is free: enough that a message costs nothing beside its work
 /// (about 100 ns against hundreds of microseconds), few enough to spread a batch over all workers.
@@ -21,24 +23,22 @@ pub const CHUNK_RECORDS: u32 = 1000;
 /// See the module.
 pub struct WorkerPool<P: Pipeline> {
     order: Order,
-    /// Downstream; kept, never cloned to send.
-    workers: Vec<Recipient<WorkChunk<P>>>,
+    /// Downstream.
+    workers: Vec<Stage<WorkChunk<P>>>,
     persisters: Persisters,
     /// The worker that gets the next part, where the order is free.
     next: usize,
-    mailbox_batches: usize,
-    _down: DownGuard,
+    post: Post,
 }
 
 impl<P: Pipeline> WorkerPool<P> {
     pub(crate) fn new(
         order: Order,
-        workers: Vec<Recipient<WorkChunk<P>>>,
+        workers: Vec<Stage<WorkChunk<P>>>,
         persisters: Persisters,
-        mailbox_batches: usize,
-        down: DownGuard,
+        post: Post,
     ) -> Self {
-        Self { order, workers, persisters, next: 0, mailbox_batches, _down: down }
+        Self { order, workers, persisters, next: 0, post }
     }
 
     /// Which records go to which worker.
@@ -79,8 +79,17 @@ impl<P: Pipeline> Actor for WorkerPool<P> {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        // The budget's batches are all that can be on the way.
-        ctx.set_mailbox_capacity(self.mailbox_batches);
+        self.post.take_up(self, ctx);
+    }
+}
+
+impl<P: Pipeline> Watched for WorkerPool<P> {
+    fn post(&self) -> &Post {
+        &self.post
+    }
+
+    fn signs(&self) -> Signs {
+        Signs::default()
     }
 }
 
@@ -88,6 +97,8 @@ impl<P: Pipeline> Handler<LoadedBatch<P>> for WorkerPool<P> {
     type Result = ();
 
     fn handle(&mut self, loaded: LoadedBatch<P>, _: &mut Context<Self>) {
+        faults::point("WorkerPool", "LoadedBatch");
+        self.post.pulse().step();
         if !loaded.batch.is_current() {
             return;
         }
@@ -101,7 +112,7 @@ impl<P: Pipeline> Handler<LoadedBatch<P>> for WorkerPool<P> {
         let loaded = Arc::new(loaded);
         for (piece, (worker, records)) in (0u32..).zip(placed) {
             let chunk = WorkChunk { loaded: loaded.clone(), records, piece, pieces };
-            forward("worker", &self.workers[worker], chunk);
+            self.workers[worker].forward(chunk);
         }
     }
 }

@@ -8,12 +8,13 @@ use std::thread;
 use actix::{Actor, ActorContext, Addr, Arbiter, ArbiterHandle, Context, Handler, Message, System};
 use hashbrown::HashMap;
 
-use crate::batch::PolledBatch;
+use crate::batch::{HandedInBatch, PolledBatch};
 use crate::conservation::Settled;
-use crate::door::{Door, Front, InHand};
+use crate::door::{Door, Front};
 use crate::fence::Fence;
 use crate::ports::{CommitBoard, Source};
 use crate::record::{NextOffset, PartitionId, Record};
+use crate::supervise::Ender;
 use crate::ticket::{Budget, BudgetLimits};
 
 /// The stored offsets and the saved records of one group, shared by all of its members.
@@ -191,10 +192,8 @@ impl Front for CollectingFront {
     fn assign(&self, partitions: Vec<PartitionId>) -> Vec<Door> {
         let open = |partition| {
             let fence = Arc::new(Fence::new(partition));
-            let in_hand = InHand::default();
             let collector = Collector {
                 fence: fence.clone(),
-                in_hand: in_hand.clone(),
                 shelf: self.shelf.clone(),
                 board: self.board.clone(),
                 held: self.held.clone(),
@@ -205,7 +204,7 @@ impl Front for CollectingFront {
             self.collectors().push((fence.clone(), address.clone()));
             let next_offset = self.shelf.acquire(&fence);
             self.source.seek(&fence, next_offset);
-            Door::new(fence, address.recipient(), in_hand)
+            Door::new(fence, address.recipient(), Ender::default())
         };
         partitions.into_iter().map(open).collect()
     }
@@ -232,11 +231,10 @@ impl Drop for CollectingFront {
 /// Stands for one partition's actor.
 struct Collector {
     fence: Arc<Fence>,
-    in_hand: InHand,
     shelf: Shelf,
     board: CommitBoard,
     held: Arc<AtomicBool>,
-    waiting: Vec<PolledBatch>,
+    waiting: Vec<HandedInBatch>,
     mailbox: usize,
 }
 
@@ -251,15 +249,12 @@ impl Collector {
             return;
         }
         for batch in self.waiting.drain(..) {
-            let records = batch.parcel.arena.len() as u64;
-            if self.shelf.save(&self.fence, &batch) {
-                self.fence.counts().add_settled(Settled { saved: records, ..Settled::default() });
-                self.board.leave(self.fence.partition(), batch.to);
-            } else {
-                self.fence.counts().add_given_up(records);
+            let HandedInBatch { polled, custody } = batch;
+            if self.shelf.save(&self.fence, &polled) {
+                let saved = polled.parcel.arena.len() as u64;
+                self.board.leave(self.fence.partition(), polled.to);
+                custody.settle(Settled { saved, ..Settled::default() });
             }
-            drop(batch);
-            self.in_hand.settle(1);
         }
     }
 }
@@ -272,10 +267,10 @@ impl Actor for Collector {
     }
 }
 
-impl Handler<PolledBatch> for Collector {
+impl Handler<HandedInBatch> for Collector {
     type Result = ();
 
-    fn handle(&mut self, batch: PolledBatch, _ctx: &mut Self::Context) {
+    fn handle(&mut self, batch: HandedInBatch, _ctx: &mut Self::Context) {
         self.waiting.push(batch);
         self.settle();
     }

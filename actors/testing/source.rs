@@ -23,12 +23,17 @@ pub struct MemorySource {
 struct Told {
     seeks: HashMap<u64, NextOffset>,
     stops: HashMap<u64, StopReason>,
+    reopened: Vec<u64>,
 }
 
 impl Source for MemorySource {
     fn seek(&self, fence: &Arc<Fence>, position: NextOffset) {
         fence.begin_seek();
         self.lock().seeks.insert(fence.incarnation(), position);
+    }
+
+    fn reopen(&self, fence: &Arc<Fence>) {
+        self.lock().reopened.push(fence.incarnation());
     }
 
     fn stop(&self, fence: &Arc<Fence>, reason: StopReason) {
@@ -44,6 +49,17 @@ impl MemorySource {
     /// Why an assignment was stopped, if it was.
     pub fn stopped(&self, door: &Door) -> Option<StopReason> {
         self.lock().stops.get(&door.fence().incarnation()).cloned()
+    }
+
+    /// Puts a new door in the place of each one that was asked to be opened again.
+    pub fn serve(&self, front: &dyn Front, doors: &mut [Door]) {
+        for incarnation in std::mem::take(&mut self.lock().reopened) {
+            let door = doors.iter_mut().find(|door| door.fence().incarnation() == incarnation);
+            if let Some(door) = door {
+                let opened = front.assign(vec![door.fence().partition().clone()]);
+                *door = opened.into_iter().next().expect("a door a partition");
+            }
+        }
     }
 
     /// Reads one batch of at most `records` through `door`, from the values of its partition, if a

@@ -14,7 +14,7 @@ use crate::batch::WorkedBatch;
 use crate::conservation::Settled;
 use crate::error::{SaveError, StoreError};
 use crate::fence::Fence;
-use crate::ports::{Acquired, BatchReport, Lookups, SessionId, Store};
+use crate::ports::{Acquired, BatchReport, Lookups, SessionId, Store, Stored};
 use crate::record::{NextOffset, Offset, PartitionId};
 
 /// What happens to a save instead of its success.
@@ -45,6 +45,16 @@ pub struct SavedRow {
 struct OffsetRow {
     epoch: i64,
     next_offset: NextOffset,
+    /// An operator moved the offset, and nobody has taken the partition over since.
+    moved: bool,
+}
+
+impl OffsetRow {
+    fn take(&mut self) -> (i64, NextOffset) {
+        self.epoch += 1;
+        self.moved = false;
+        (self.epoch, self.next_offset)
+    }
 }
 
 #[derive(Default)]
@@ -88,6 +98,15 @@ impl MemoryStore {
         self.lock().offsets.get(partition).map(|row| row.next_offset)
     }
 
+    /// Moves a stored offset, as an operator would. What was saved from there on is taken along.
+    pub fn set(&self, partition: &PartitionId, next_offset: NextOffset) {
+        let mut content = self.lock();
+        content.rows.retain(|row| row.partition != *partition || row.offset.0 < next_offset.0);
+        if let Some(row) = content.offsets.get_mut(partition) {
+            *row = OffsetRow { epoch: row.epoch + 1, next_offset, moved: true };
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Content> {
         self.content.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -107,7 +126,8 @@ impl Content {
             let row = content.offsets[&partition].clone();
             let at = *expected.get(&partition).unwrap_or(&row.next_offset);
             if row.epoch != position.epoch || at != worked.batch.from {
-                return BatchReport::Fenced { owner: Some("another owner".to_owned()) };
+                let owner = (!row.moved).then(|| "another owner".to_owned());
+                return BatchReport::Fenced { owner };
             }
             expected.insert(partition.clone(), worked.batch.to);
             BatchReport::Saved(content.write(worked, &partition, commit))
@@ -157,10 +177,10 @@ impl Store for MemoryStore {
                 if !fence.stands() {
                     return Acquired::Fallen;
                 }
-                let start = OffsetRow { epoch: 0, next_offset: NextOffset(0) };
+                let start = OffsetRow { epoch: 0, next_offset: NextOffset(0), moved: false };
                 let row = content.offsets.entry(fence.partition().clone()).or_insert(start);
-                row.epoch += 1;
-                Acquired::Held { epoch: row.epoch, next_offset: row.next_offset }
+                let (epoch, next_offset) = row.take();
+                Acquired::Held { epoch, next_offset }
             };
             Ok(fences.iter().map(acquire).collect())
         }
@@ -173,13 +193,39 @@ impl Store for MemoryStore {
             let mut content = self.lock();
             let held = fence.position().map(|position| position.epoch);
             let row = content.offsets.get_mut(fence.partition());
-            Ok(match row.filter(|row| Some(row.epoch) == held) {
-                Some(row) => {
-                    row.epoch += 1;
-                    Acquired::Held { epoch: row.epoch, next_offset: row.next_offset }
+            Ok(match row {
+                Some(row) if row.moved => {
+                    let (epoch, next_offset) = row.take();
+                    Acquired::Moved { epoch, next_offset }
                 }
-                None => Acquired::Fenced { owner: Some("another owner".to_owned()) },
+                Some(row) if Some(row.epoch) == held => {
+                    let (epoch, next_offset) = row.take();
+                    Acquired::Held { epoch, next_offset }
+                }
+                _ => Acquired::Fenced { owner: Some("another owner".to_owned()) },
             })
+        }
+        .boxed()
+    }
+
+    fn look<'a>(
+        &'a self,
+        fences: &'a [Arc<Fence>],
+    ) -> BoxFuture<'a, Result<Vec<Stored>, StoreError>> {
+        async move {
+            tokio::time::sleep(self.latency).await;
+            let content = self.lock();
+            let look = |fence: &Arc<Fence>| {
+                let held = fence.position().map(|position| position.epoch);
+                match content.offsets.get(fence.partition()) {
+                    Some(row) if row.moved => Stored::Moved,
+                    Some(row) if held.is_some_and(|held| held < row.epoch) => {
+                        Stored::Taken { owner: "another owner".to_owned() }
+                    }
+                    _ => Stored::AsLeft,
+                }
+            };
+            Ok(fences.iter().map(look).collect())
         }
         .boxed()
     }

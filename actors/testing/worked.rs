@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use actix::{Actor, Context, Handler};
+use tokio::time::Instant;
 
 use crate::arena::{RecordArena, RecordParts};
 use crate::batch::{
-    Batch, BatchGivenUp, BatchSaved, Home, Parcel, Rejection, WorkedBatch, WorkedChunk,
+    Batch, BatchGivenUp, BatchSaved, Held, Home, Parcel, Rejection, WorkedBatch, WorkedChunk,
 };
+use crate::custody::{Custody, InHand};
 use crate::error::Reject;
 use crate::fence::Fence;
 use crate::format::Format;
@@ -52,8 +54,11 @@ pub fn work<P: Pipeline>(
     let ticket = Budget::new(limits).try_take(0, 0).expect("there is room");
     let parcel = Arc::new(Parcel::new(arena, ticket));
     let attempt = given.fence.position().expect("the fence is held").attempt;
-    let range = (NextOffset(given.from), NextOffset(given.to));
-    let batch = Arc::new(Batch::new(given.fence.clone(), range, attempt, parcel, home));
+    let records = parcel.arena.len() as u64;
+    let custody = Custody::take(given.fence.clone(), InHand::default(), records);
+    let (from, to) = (NextOffset(given.from), NextOffset(given.to));
+    let held = Held { parcel, custody, from, to, since: Instant::now() };
+    let batch = Arc::new(Batch::new(given.fence.clone(), held, attempt, home));
     let pieces = given.pieces.max(1);
     let chunks = (0..pieces).map(|piece| work_piece(pipeline, known, &batch, piece, pieces));
     WorkedBatch { chunks: chunks.collect(), batch }

@@ -43,7 +43,8 @@ async fn a_second_owner_fences_the_first() {
     tokio::time::pause();
     // A few batches at a time, so that the first owner is in the middle when the second comes.
     let budget = BudgetLimits { records: 80, ..ROOMY };
-    let fixture = Fixture::new(Order::ByKey, budget, Duration::from_millis(5), counting(1, 2000));
+    let mut fixture =
+        Fixture::new(Order::ByKey, budget, Duration::from_millis(5), counting(1, 2000));
     let partition = PartitionId::new("t", 0);
     fixture.run_until(|f| f.store.next_offset(&partition).is_some_and(|n| n.0 > 100)).await;
     let second = fixture.house.front().assign(vec![partition.clone()]);

@@ -14,7 +14,7 @@ const LATENCY: Duration = Duration::from_millis(3);
 #[actix::test]
 async fn all_records_of_all_partitions_are_saved_and_every_ticket_comes_home() {
     tokio::time::pause();
-    let fixture = Fixture::new(Order::Unordered, ROOMY, LATENCY, counting(5, 1000));
+    let mut fixture = Fixture::new(Order::Unordered, ROOMY, LATENCY, counting(5, 1000));
     fixture.run_until(Fixture::is_at_the_end).await;
     fixture.run_until(|f| f.conservation().in_flight() == 0).await;
     fixture.assert_each_once();
@@ -27,7 +27,7 @@ async fn outages_and_unknown_outcomes_lose_nothing_and_double_nothing() {
     tokio::time::pause();
     let kinds = [Fault::Retry, Fault::CommittedUnheard, Fault::RolledBackUnheard];
     for seed in 0..200_usize {
-        let fixture = Fixture::new(Order::ByKey, ROOMY, LATENCY, counting(3, 400));
+        let mut fixture = Fixture::new(Order::ByKey, ROOMY, LATENCY, counting(3, 400));
         let faults =
             (0..12).map(|n| kinds[(seed / 3_usize.pow(n % 5) + seed * n as usize) % 3].clone());
         fixture.store.order_faults(faults);
@@ -48,7 +48,7 @@ async fn a_rejected_a_skipped_and_a_panicking_record_cost_only_themselves() {
     (records[10], records[20], records[30]) =
         (tally_value(1, -1), tally_value(1, -2), tally_value(1, -3));
     records[40] = b"{".to_vec();
-    let fixture = Fixture::new(Order::ByKey, ROOMY, LATENCY, values);
+    let mut fixture = Fixture::new(Order::ByKey, ROOMY, LATENCY, values);
     fixture.run_until(Fixture::is_at_the_end).await;
     fixture.run_until(|f| f.conservation().in_flight() == 0).await;
 
@@ -64,7 +64,7 @@ async fn a_rejected_a_skipped_and_a_panicking_record_cost_only_themselves() {
 #[actix::test]
 async fn a_save_that_can_never_succeed_stops_its_partitions_and_leaves_their_offset() {
     tokio::time::pause();
-    let fixture = Fixture::new(Order::ByKey, ROOMY, LATENCY, counting(1, 100));
+    let mut fixture = Fixture::new(Order::ByKey, ROOMY, LATENCY, counting(1, 100));
     fixture.store.order_faults([Fault::Stop]);
     fixture.run_until(|f| f.source.stopped(&f.doors[0]).is_some()).await;
     fixture.run_until(|f| f.conservation().in_flight() == 0).await;

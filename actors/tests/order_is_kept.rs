@@ -10,7 +10,7 @@ use longshore_actors::pipeline::Order;
 
 async fn worked_numbers_by_key(order: Order) -> HashMap<u64, Vec<i64>> {
     tokio::time::pause();
-    let fixture = Fixture::new(order, ROOMY, Duration::from_millis(7), counting(1, 2000));
+    let mut fixture = Fixture::new(order, ROOMY, Duration::from_millis(7), counting(1, 2000));
     fixture.run_until(Fixture::is_at_the_end).await;
     fixture.assert_each_once();
     let mut by_key: HashMap<u64, Vec<i64>> = HashMap::new();

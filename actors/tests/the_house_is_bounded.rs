@@ -19,7 +19,7 @@ async fn a_slow_store_holds_reading_back_by_records_by_bytes_and_by_batches() {
     ];
     for limit in limits {
         let slow = Duration::from_millis(500);
-        let fixture = Fixture::new(Order::Unordered, limit, slow, counting(4, 300));
+        let mut fixture = Fixture::new(Order::Unordered, limit, slow, counting(4, 300));
         let front = fixture.house.front();
         let mut most = (0, 0);
         while !fixture.is_at_the_end() {

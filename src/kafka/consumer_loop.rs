@@ -175,6 +175,10 @@ impl<'c> ConsumerLoop<'c> {
                         reader.stop(reason.to_string());
                     }
                 }
+                Command::Reopen { fence } => {
+                    self.context.reopen(&fence);
+                    self.take_changes();
+                }
                 Command::Drain { limit } => {
                     self.drain.get_or_insert(Instant::now() + limit);
                 }

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use hashbrown::{HashMap, HashSet};
 use longshore_actors::door::{Door, Front};
+use longshore_actors::fence::Fence;
 use longshore_actors::record::PartitionId;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -96,6 +97,23 @@ impl Rebalancer {
             Protocol::Eager => consumer.assign(&nothing),
         };
         log_refused("assign", answer);
+    }
+
+    /// Opens a new door for an assignment whose actor is gone.
+    pub(super) fn reopen(&self, fence: &Fence) {
+        let partition = fence.partition();
+        let is_ours = |door: &Arc<Door>| door.fence().incarnation() == fence.incarnation();
+        if !self.assigned().doors.get(partition).is_some_and(is_ours) {
+            return;
+        }
+        tracing::info!(%partition, "is taken over anew");
+        let doors = self.front.assign(vec![partition.clone()]);
+        let mut assigned = self.assigned();
+        for door in doors.into_iter().map(Arc::new) {
+            assigned.doors.insert(partition.clone(), door.clone());
+            assigned.changes.push(Change::Went(partition.clone()));
+            assigned.changes.push(Change::Came(door));
+        }
     }
 
     fn revoke(&self, consumer: &BaseConsumer<Self>, mut partitions: Vec<PartitionId>) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use longshore_actors::error::StoreError;
 use longshore_actors::fence::Fence;
-use longshore_actors::ports::Acquired;
+use longshore_actors::ports::{Acquired, Stored};
 use longshore_actors::record::NextOffset;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error, Row};
@@ -35,6 +35,11 @@ const LOCK_ROWS: &str = r#"
       and (o.topic, o.partition) in (select * from unnest($2::text[], $3::int[]))
     order by o."group", o.topic, o.partition
     for update of o"#;
+
+const LOOK: &str = r#"
+    select o.topic, o.partition, o.epoch, o.owner from longshore.offsets o
+    where o."group" = $1
+      and (o.topic, o.partition) in (select * from unnest($2::text[], $3::int[]))"#;
 
 const TAKE_OVER: &str = r#"
     update longshore.offsets o
@@ -198,7 +203,7 @@ impl Acquirer {
         client.batch_execute(BEGIN).await?;
         let row = self.lock_rows(client, &[fence]).await?.into_values().next();
         let answer = self.judge_again(fence, row);
-        if let Acquired::Held { .. } = answer {
+        if let Acquired::Held { .. } | Acquired::Moved { .. } = answer {
             self.write(client, &[fence], &Topics::new()).await?;
         }
         client.batch_execute("commit").await?;
@@ -222,10 +227,42 @@ impl Acquirer {
         // a reacquire whose answer was lost.
         let is_ours = row.owner.as_deref() == Some(self.owner.as_str());
         let expected = fence.position().map(|position| position.epoch);
+        let (epoch, next_offset) = (row.epoch + 1, row.next_offset);
         if is_ours && expected.is_some_and(|epoch| epoch <= row.epoch) {
-            return Acquired::Held { epoch: row.epoch + 1, next_offset: row.next_offset };
+            return Acquired::Held { epoch, next_offset };
         }
-        Acquired::Fenced { owner: row.owner }
+        match row.owner {
+            None => Acquired::Moved { epoch, next_offset },
+            owner => Acquired::Fenced { owner },
+        }
+    }
+
+    /// See [`longshore_actors::ports::Store::look`].
+    pub(super) async fn look(&self, fences: &[Arc<Fence>]) -> Result<Vec<Stored>, StoreError> {
+        let fences: Vec<&Fence> = fences.iter().map(AsRef::as_ref).collect();
+        let (topics, partitions) = names(&fences);
+        let rows = self
+            .run(async |client| client.query(LOOK, &[&self.group, &topics, &partitions]).await)
+            .await?
+            .map_err(|error| errors::classify(&error).into_store_error())?;
+        let mut rows: HashMap<(String, i32), (i64, Option<String>)> =
+            rows.iter().map(|row| ((row.get(0), row.get(1)), (row.get(2), row.get(3)))).collect();
+        let mut seen = |fence: &&Fence| {
+            let partition = fence.partition();
+            let row = rows.remove(&(partition.topic.to_string(), partition.index));
+            let held = fence.position().map(|position| position.epoch);
+            match row {
+                Some((_, None)) => Stored::Moved,
+                Some((epoch, Some(owner)))
+                    if owner != self.owner && held.is_some_and(|held| held < epoch) =>
+                {
+                    Stored::Taken { owner }
+                }
+                // A row that is gone is found by the next save, which says so.
+                _ => Stored::AsLeft,
+            }
+        };
+        Ok(fences.iter().map(&mut seen).collect())
     }
 
     async fn lock_rows(

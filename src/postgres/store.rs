@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use longshore_actors::batch::WorkedBatch;
 use longshore_actors::error::{SaveError, StoreError};
 use longshore_actors::fence::Fence;
-use longshore_actors::ports::{Acquired, BatchReport, SessionId, Store};
+use longshore_actors::ports::{Acquired, BatchReport, SessionId, Store, Stored};
 use tokio::runtime::Handle;
 
 use super::acquire::{self, Acquirer};
@@ -85,6 +85,13 @@ impl Store for PostgresStore {
 
     fn reacquire<'a>(&'a self, fence: &'a Fence) -> BoxFuture<'a, Result<Acquired, StoreError>> {
         Box::pin(self.acquirer.reacquire(fence))
+    }
+
+    fn look<'a>(
+        &'a self,
+        fences: &'a [Arc<Fence>],
+    ) -> BoxFuture<'a, Result<Vec<Stored>, StoreError>> {
+        Box::pin(self.acquirer.look(fences))
     }
 
     fn save<'a>(

@@ -12,6 +12,7 @@ use std::time::Duration;
 use longshore_actors::conservation::Conservation;
 use longshore_actors::error::{Fate, StoreError};
 use longshore_actors::supervise::Backoff;
+use longshore_actors::topology::HouseDown;
 use thiserror::Error;
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -43,13 +44,13 @@ pub enum ServiceError {
         /// How it ended.
         error: ConsumerError,
     },
-    /// An actor panicked; what it had in hand is read again at the next start.
-    #[error("pipeline {pipeline}: {actor} panicked, its story is in the log")]
-    ActorDown {
+    /// Its actors cannot go on; what they had in hand is read again at the next start.
+    #[error("pipeline {pipeline}: {down}; its story is in the log")]
+    HouseDown {
         /// The pipeline.
         pipeline: String,
-        /// The actor's type.
-        actor: &'static str,
+        /// Why.
+        down: HouseDown,
     },
     /// A topic cannot be read, or the database cannot be asked.
     #[error("pipeline {pipeline}: {error}")]

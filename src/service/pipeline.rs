@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use longshore_actors::pipeline::Pipeline;
-use longshore_actors::topology::{House, HouseParams, Placement};
+use longshore_actors::topology::{House, HouseParams, Placement, Supervision};
 use tokio::runtime::Handle;
 
 use super::ServiceError;
@@ -100,6 +100,7 @@ impl<P: PostgresPipeline> AnyPipeline for P {
             lookups: Arc::new(PostgresLookups::<P>::new(start.lookup_pool(), repeats)),
             source,
             placement: Placement::Threads,
+            supervision: Supervision::default(),
         });
         let consumer = ConsumerThread::spawn(&start.consumer(), house.front(), commands)?;
         Ok(RunningPipeline::new(start.pipeline.clone(), house, consumer))

@@ -5,9 +5,10 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use longshore_actors::conservation::{Conservation, Ledger};
+use longshore_actors::health::HouseHealth;
 use longshore_actors::pipeline::Pipeline;
 use longshore_actors::record::PartitionId;
-use longshore_actors::topology::House;
+use longshore_actors::topology::{House, HouseDown};
 
 use super::ServiceError;
 use crate::config::PipelineConfig;
@@ -23,7 +24,8 @@ pub struct RunningPipeline {
 /// A house without its types.
 trait Standing {
     fn ledger(&self) -> Ledger;
-    fn down(&self) -> LocalBoxFuture<'_, &'static str>;
+    fn health(&self) -> HouseHealth;
+    fn down(&self) -> LocalBoxFuture<'_, HouseDown>;
     fn stop(self: Box<Self>);
 }
 
@@ -32,8 +34,12 @@ impl<P: Pipeline> Standing for House<P> {
         House::ledger(self).clone()
     }
 
-    fn down(&self) -> LocalBoxFuture<'_, &'static str> {
-        async { House::down(self).await.actor }.boxed_local()
+    fn health(&self) -> HouseHealth {
+        House::health(self)
+    }
+
+    fn down(&self) -> LocalBoxFuture<'_, HouseDown> {
+        House::down(self).boxed_local()
     }
 
     fn stop(self: Box<Self>) {
@@ -60,6 +66,11 @@ impl RunningPipeline {
         self.house.ledger()
     }
 
+    /// How its actors are.
+    pub fn health(&self) -> HouseHealth {
+        self.house.health()
+    }
+
     /// What its consumer thread is doing.
     pub fn status(&self) -> StatusSnapshot {
         self.consumer.status().snapshot()
@@ -84,7 +95,7 @@ impl RunningPipeline {
                 // Nobody but us drains it, and not while we wait here.
                 Ok(_) => std::future::pending().await,
             },
-            actor = self.house.down() => ServiceError::ActorDown { pipeline: name, actor },
+            down = self.house.down() => ServiceError::HouseDown { pipeline: name, down },
         }
     }
 

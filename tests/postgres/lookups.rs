@@ -32,7 +32,7 @@ const ROWS: &str = "
 
 fn pool(database: &Database) -> QueryPool {
     let settings = SessionSettings {
-        custom_plans: true,
+        lookups: true,
         ..SessionSettings::with_statement_timeout(Duration::from_secs(10))
     };
     QueryPool::new(&database.options, settings, 2, &Handle::current())

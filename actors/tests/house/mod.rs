@@ -11,7 +11,7 @@ use longshore_actors::pipeline::Order;
 use longshore_actors::record::PartitionId;
 use longshore_actors::testing::{MemorySource, MemoryStore, Tally, tally_value};
 use longshore_actors::ticket::BudgetLimits;
-use longshore_actors::topology::{House, HouseParams, Placement};
+use longshore_actors::topology::{House, HouseParams, Placement, Supervision};
 
 /// A house, what it reads and where it saves.
 pub(crate) struct Fixture {
@@ -53,6 +53,7 @@ impl Fixture {
             lookups: Arc::new(store.clone()),
             source: Arc::new(source.clone()),
             placement: Placement::Here,
+            supervision: Supervision::default(),
         });
         let mut partitions: Vec<_> = values.keys().cloned().collect();
         partitions.sort();
@@ -61,7 +62,8 @@ impl Fixture {
     }
 
     /// Reads what tickets allow, then lets a little time pass.
-    pub(crate) async fn step(&self) {
+    pub(crate) async fn step(&mut self) {
+        self.source.serve(&*self.house.front(), &mut self.doors);
         for door in &self.doors {
             while self.source.pump(&*self.house.front(), door, &self.values, self.batch_records) {}
         }
@@ -69,7 +71,7 @@ impl Fixture {
     }
 
     /// Steps until `done`, for at most ten minutes of virtual time.
-    pub(crate) async fn run_until(&self, done: impl Fn(&Self) -> bool) {
+    pub(crate) async fn run_until(&mut self, done: impl Fn(&Self) -> bool) {
         for _ in 0..600_000 {
             if done(self) {
                 return;
@@ -90,13 +92,20 @@ impl Fixture {
     /// The counters of all doors together.
     pub(crate) fn conservation(&self) -> Conservation {
         let mut all = Conservation::default();
-        for door in &self.doors {
-            let one = door.fence().counts().snapshot();
+        for (_, one) in self.house.ledger().snapshot() {
             all.read += one.read;
             all.given_up += one.given_up;
             all.settled.add(one.settled);
         }
         all
+    }
+
+    /// Asserts that the rows of each partition were saved in offset order.
+    pub(crate) fn assert_in_order(&self) {
+        for partition in self.values.keys() {
+            let rows = self.store.rows().into_iter().filter(|row| row.partition == *partition);
+            assert!(rows.map(|row| row.offset).is_sorted(), "{partition}");
+        }
     }
 
     /// Asserts that every record with a number of 0 or more has exactly one row.

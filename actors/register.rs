@@ -1,0 +1,63 @@
+//! The register of the partitions in the house: who is told when the stored offset moved, or when
+//! everything on the way has to be sent again.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use actix::{Message, Recipient};
+
+use crate::fence::Fence;
+use crate::ports::Stored;
+
+/// To the partition: send everything in hand again, under a new attempt.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct BeginAgain;
+
+/// To the partition: its row in the store is not as it was left.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct RowChanged(pub(crate) Stored);
+
+/// One partition.
+#[derive(Clone)]
+pub(crate) struct Registered {
+    pub(crate) fence: Arc<Fence>,
+    pub(crate) again: Recipient<BeginAgain>,
+    pub(crate) changed: Recipient<RowChanged>,
+}
+
+/// Cheap to clone; all clones are one register.
+#[derive(Clone, Default)]
+pub(crate) struct Register(Arc<Mutex<Vec<Registered>>>);
+
+impl Register {
+    pub(crate) fn enter(&self, partition: Registered) {
+        self.lock().push(partition);
+    }
+
+    pub(crate) fn strike(&self, fence: &Fence) {
+        self.lock().retain(|entry| entry.fence.incarnation() != fence.incarnation());
+    }
+
+    /// Everybody now.
+    pub(crate) fn partitions(&self) -> Vec<Registered> {
+        self.lock().clone()
+    }
+
+    /// Strikes everybody.
+    pub(crate) fn take_all(&self) -> Vec<Registered> {
+        std::mem::take(&mut *self.lock())
+    }
+
+    /// Has every partition send again what it has in hand.
+    pub(crate) fn begin_again(&self) {
+        for entry in self.lock().iter() {
+            // One that ended meanwhile has nothing in hand.
+            let _ = entry.again.try_send(BeginAgain);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Registered>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,95 @@
+//! PositionWatcher: looks at the offset rows of all partitions in the house once a second, in one
+//! query, and tells those whose row was changed by somebody else: an operator who moved the offset,
+//! or another owner. Ends with the house.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use tokio::time::Instant;
+
+use crate::faults;
+use crate::fence::Fence;
+use crate::health::Signs;
+use crate::ports::{Store, Stored};
+use crate::register::{Register, RowChanged};
+use crate::supervise::{Post, Watched};
+
+/// How often the rows are looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// See the module.
+pub(crate) struct PositionWatcher {
+    store: Arc<dyn Store>,
+    register: Register,
+    looking_since: Option<Instant>,
+    post: Post,
+}
+
+impl PositionWatcher {
+    pub(crate) fn new(store: Arc<dyn Store>, register: Register, post: Post) -> Self {
+        Self { store, register, looking_since: None, post }
+    }
+
+    fn look(&mut self, ctx: &mut Context<Self>) {
+        faults::point("PositionWatcher", "Look");
+        let fences: Vec<_> = self.register.partitions().into_iter().map(|p| p.fence).collect();
+        if self.looking_since.is_some() || fences.is_empty() {
+            return;
+        }
+        self.looking_since = Some(Instant::now());
+        let before: Vec<_> = fences.iter().map(|fence| epoch(fence)).collect();
+        let store = self.store.clone();
+        let looking = async move { (store.look(&fences).await, fences) };
+        ctx.spawn(looking.into_actor(self).map(move |(answer, fences), this, _| {
+            this.looking_since = None;
+            match answer {
+                Ok(rows) => {
+                    this.post.pulse().goes_on();
+                    this.tell(&fences, &before, rows);
+                }
+                Err(error) => this.post.pulse().waits(error.to_string()),
+            }
+        }));
+    }
+
+    /// Tells the partitions whose row changed, unless they changed it themselves meanwhile.
+    fn tell(&self, fences: &[Arc<Fence>], before: &[Option<i64>], rows: Vec<Stored>) {
+        let partitions = self.register.partitions();
+        for ((fence, before), row) in fences.iter().zip(before).zip(rows) {
+            if row == Stored::AsLeft || epoch(fence) != *before {
+                continue;
+            }
+            let registered =
+                partitions.iter().find(|entry| entry.fence.incarnation() == fence.incarnation());
+            if let Some(entry) = registered {
+                // One that ended meanwhile need not know.
+                let _ = entry.changed.try_send(RowChanged(row));
+            }
+        }
+    }
+}
+
+fn epoch(fence: &Fence) -> Option<i64> {
+    fence.position().map(|position| position.epoch)
+}
+
+impl Actor for PositionWatcher {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.post.take_up(self, ctx);
+        ctx.run_interval(LOOK_INTERVAL, |this, ctx| this.look(ctx));
+    }
+}
+
+impl Watched for PositionWatcher {
+    fn post(&self) -> &Post {
+        &self.post
+    }
+
+    fn signs(&self) -> Signs {
+        let in_hand = usize::from(self.looking_since.is_some());
+        Signs { in_hand, oldest: self.looking_since, busy: self.looking_since }
+    }
+}
