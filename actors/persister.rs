@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use hashbrown::HashMap;
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -52,7 +51,7 @@ pub struct PersisterActor {
     store: Arc<dyn Store>,
     board: CommitBoard,
     /// Batches by assignment and place: parts are gathered here until they are complete.
-    gathered: HashMap<u64, BTreeMap<NextOffset, WorkedBatch>>,
+    gathered: BTreeMap<u64, BTreeMap<NextOffset, WorkedBatch>>,
     /// Since when the session has a transaction under way.
     saving_since: Option<Instant>,
     post: Post,
@@ -65,7 +64,7 @@ impl PersisterActor {
         board: CommitBoard,
         post: Post,
     ) -> Self {
-        Self { session, store, board, gathered: HashMap::new(), saving_since: None, post }
+        Self { session, store, board, gathered: BTreeMap::new(), saving_since: None, post }
     }
 
     fn gather(&mut self, chunk: WorkedChunk) {

@@ -27,9 +27,12 @@ pub(crate) struct Fixture {
 pub(crate) const ROOMY: BudgetLimits =
     BudgetLimits { records: 10_000, bytes: 1 << 20, batches: 256 };
 
-/// `records` records in each of `partitions`: number 0, 1, 2.. over keys 0..7.
+/// Keys of each partition.
+const KEYS: i64 = 7;
+
+/// `records` records in each of `partitions`: number 0, 1, 2.. over the keys in turn.
 pub(crate) fn counting(partitions: i32, records: i64) -> HashMap<PartitionId, Vec<Vec<u8>>> {
-    let values = |_| (0..records).map(|n| tally_value(n as u64 % 7, n)).collect();
+    let values = |_| (0..records).map(|n| tally_value((n % KEYS) as u64, n)).collect();
     (0..partitions).map(|index| (PartitionId::new("t", index), values(index))).collect()
 }
 
@@ -40,6 +43,17 @@ impl Fixture {
         budget: BudgetLimits,
         latency: Duration,
         values: HashMap<PartitionId, Vec<Vec<u8>>>,
+    ) -> Self {
+        Self::supervised(order, budget, latency, values, Supervision::default())
+    }
+
+    /// The same under other limits of supervision.
+    pub(crate) fn supervised(
+        order: Order,
+        budget: BudgetLimits,
+        latency: Duration,
+        values: HashMap<PartitionId, Vec<Vec<u8>>>,
+        supervision: Supervision,
     ) -> Self {
         let pipeline = Arc::new(Tally::default());
         let (store, source) = (MemoryStore::new(latency), MemorySource::default());
@@ -53,7 +67,7 @@ impl Fixture {
             lookups: Arc::new(store.clone()),
             source: Arc::new(source.clone()),
             placement: Placement::Here,
-            supervision: Supervision::default(),
+            supervision,
         });
         let mut partitions: Vec<_> = values.keys().cloned().collect();
         partitions.sort();
@@ -100,11 +114,13 @@ impl Fixture {
         all
     }
 
-    /// Asserts that the rows of each partition were saved in offset order.
+    /// Asserts that the rows of each key were saved in offset order; see [`counting`] for the keys.
     pub(crate) fn assert_in_order(&self) {
-        for partition in self.values.keys() {
-            let rows = self.store.rows().into_iter().filter(|row| row.partition == *partition);
-            assert!(rows.map(|row| row.offset).is_sorted(), "{partition}");
+        let mut last = HashMap::new();
+        for row in self.store.rows() {
+            let key = (row.partition.clone(), row.offset.0 % KEYS);
+            let before = last.insert(key, row.offset);
+            assert!(before < Some(row.offset), "{} {:?}: {before:?}", row.partition, row.offset);
         }
     }
 
