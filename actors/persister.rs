@@ -107,6 +107,8 @@ impl PersisterActor {
     fn next_group(&mut self) -> Vec<WorkedBatch> {
         let (mut group, mut records) = (Vec::new(), 0);
         for places in self.gathered.values_mut() {
+            // One of an older attempt would stand before those whose turn it is.
+            places.retain(|_, worked| worked.batch.is_current());
             let mut expected = None;
             while records < TRANSACTION_RECORDS_MAX {
                 let Some(batch) = take_next(places, expected) else { break };
@@ -155,12 +157,13 @@ impl PersisterActor {
     }
 
     /// Drops batches of ended assignments and of older attempts, and their tickets with them.
-    fn sweep(&mut self) {
+    fn sweep(&mut self, ctx: &mut Context<Self>) {
         faults::point("PersisterActor", "Sweep");
         for places in self.gathered.values_mut() {
             places.retain(|_, worked| worked.batch.is_current());
         }
         self.gathered.retain(|_, places| !places.is_empty());
+        self.save(ctx);
     }
 }
 
@@ -208,7 +211,7 @@ impl Actor for PersisterActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.post.take_up(self, ctx);
-        ctx.run_interval(SWEEP_INTERVAL, |this, _| this.sweep());
+        ctx.run_interval(SWEEP_INTERVAL, |this, ctx| this.sweep(ctx));
     }
 }
 

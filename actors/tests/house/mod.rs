@@ -7,6 +7,7 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use longshore_actors::conservation::Conservation;
 use longshore_actors::door::{Door, Front};
+use longshore_actors::health::ActorState;
 use longshore_actors::pipeline::Order;
 use longshore_actors::record::PartitionId;
 use longshore_actors::testing::{MemorySource, MemoryStore, Tally, tally_value};
@@ -84,15 +85,39 @@ impl Fixture {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 
-    /// Steps until `done`, for at most ten minutes of virtual time.
+    /// Steps until `done`, for at most 30 s of virtual time: sooner than anybody is taken for stuck.
     pub(crate) async fn run_until(&mut self, done: impl Fn(&Self) -> bool) {
-        for _ in 0..600_000 {
+        for _ in 0..30_000 {
             if done(self) {
                 return;
             }
             self.step().await;
         }
-        panic!("not done in ten minutes of virtual time");
+        panic!("not done in 30 s of virtual time: {}", self.describe());
+    }
+
+    /// Where everything stands, for a failure.
+    fn describe(&self) -> String {
+        let of_door = |door: &Door| {
+            let fence = door.fence();
+            format!(
+                "\n{} stored {:?}, stands {}, {:?}, {} batches in hand, stopped {:?}",
+                fence.partition(),
+                self.store.next_offset(fence.partition()),
+                fence.stands(),
+                fence.position(),
+                door.batches_in_hand(),
+                self.source.stopped(door),
+            )
+        };
+        let actors = self.house.health().actors.into_iter();
+        let busy = actors.filter(|actor| actor.state != ActorState::Idle);
+        let busy = busy
+            .map(|actor| format!("\n{} {:?}, {} in hand", actor.name, actor.state, actor.in_hand));
+        let budget = self.house.front();
+        let records = budget.budget().records_out();
+        self.doors.iter().map(of_door).chain(busy).collect::<String>()
+            + &format!("\n{:?}, {records} records out", self.conservation())
     }
 
     /// Whether the stored offset of every partition is at its end.
