@@ -1,6 +1,7 @@
 //! What the consumer thread is doing, for health, the page and the metrics. Written by the thread,
 //! read by anybody.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hashbrown::HashMap;
@@ -10,6 +11,7 @@ use longshore_actors::record::{NextOffset, PartitionId};
 #[derive(Clone, Debug, Default)]
 pub struct ConsumerStatus {
     inner: Arc<Mutex<StatusSnapshot>>,
+    rounds: Arc<AtomicU64>,
 }
 
 /// The thread's state at one moment.
@@ -67,6 +69,15 @@ impl ConsumerStatus {
     /// The state now.
     pub fn snapshot(&self) -> StatusSnapshot {
         self.lock().clone()
+    }
+
+    /// How often the thread has come round: as long as this number changes, it does not hang.
+    pub fn rounds(&self) -> u64 {
+        self.rounds.load(Relaxed)
+    }
+
+    pub(super) fn come_round(&self) {
+        self.rounds.fetch_add(1, Relaxed);
     }
 
     pub(super) fn update(&self, change: impl FnOnce(&mut StatusSnapshot)) {
