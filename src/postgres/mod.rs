@@ -10,6 +10,7 @@ pub mod acquire;
 pub mod connect;
 pub mod errors;
 pub mod lookups;
+mod marks;
 pub mod migrate;
 pub mod offsets;
 pub mod owner;
