@@ -147,6 +147,17 @@ impl<P: Pipeline> House<P> {
         }
     }
 
+    /// Notes in the rows of all partitions that nothing of ours is in hand, after a drain: what was
+    /// left unsettled is let go, and nobody died over it. Waits `limit` at most.
+    pub async fn rest(&self, limit: Duration) {
+        let left = self.front.register.partitions().into_iter().map(|entry| entry.fence);
+        let fences: Vec<_> = left.chain(self.front.register.take_to_rest()).collect();
+        let rested = self.front.params.store.rest(&fences);
+        if !fences.is_empty() && !matches!(tokio::time::timeout(limit, rested).await, Ok(Ok(()))) {
+            tracing::debug!("what was let go is not noted");
+        }
+    }
+
     /// Ends all actors and their threads. What they hold unsettled is given up, so drain first.
     pub fn stop(self) {
         self.front.threads.stop();

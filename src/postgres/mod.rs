@@ -12,6 +12,7 @@ pub mod errors;
 pub mod lookups;
 mod marks;
 pub mod migrate;
+pub mod moves;
 pub mod offsets;
 pub mod owner;
 pub mod pool;

@@ -14,6 +14,9 @@ use super::ServiceError;
 use crate::config::PipelineConfig;
 use crate::kafka::{ConsumerKeeper, PartitionState, StatusSnapshot};
 
+/// How long a drained pipeline may take to say in the database that it died over nothing.
+const REST_LIMIT: Duration = Duration::from_secs(2);
+
 /// See the module.
 pub struct RunningPipeline {
     config: PipelineConfig,
@@ -26,6 +29,7 @@ trait Standing {
     fn ledger(&self) -> Ledger;
     fn health(&self) -> HouseHealth;
     fn down(&self) -> LocalBoxFuture<'_, HouseDown>;
+    fn rest(&self) -> LocalBoxFuture<'_, ()>;
     fn stop(self: Box<Self>);
 }
 
@@ -40,6 +44,10 @@ impl<P: Pipeline> Standing for House<P> {
 
     fn down(&self) -> LocalBoxFuture<'_, HouseDown> {
         House::down(self).boxed_local()
+    }
+
+    fn rest(&self) -> LocalBoxFuture<'_, ()> {
+        House::rest(self, REST_LIMIT).boxed_local()
     }
 
     fn stop(self: Box<Self>) {
@@ -104,6 +112,10 @@ impl RunningPipeline {
         let Self { config, consumer, house } = self;
         let drained = consumer.drain(limit).await;
         let total = house.ledger().total();
+        // After a hung thread the mark stays: its record is looked for at the next starts.
+        if house.health().hung_threads == 0 {
+            house.rest().await;
+        }
         house.stop();
         match drained {
             Ok(drained) if drained.batches_left > 0 => {

@@ -24,6 +24,7 @@ use std::time::Duration;
 use longshore_actors::batch::WorkedBatch;
 use longshore_actors::conservation::Settled;
 use longshore_actors::error::SaveError;
+use longshore_actors::faults;
 use longshore_actors::fence::{Fence, Position};
 use longshore_actors::ports::BatchReport;
 use longshore_actors::record::NextOffset;
@@ -205,6 +206,13 @@ impl Attempt<'_> {
             return self.leave(claims).await;
         }
         self.begin(merged, &claims);
+        if faults::bug("offset-before-rows") {
+            let early = self.move_offsets(merged, &claims).await;
+            let committed = self.writer.run("commit; begin").await;
+            if let Err(failure) = early.and(committed) {
+                return Ended::Failed(failure.into_save_error());
+            }
+        }
         if let Err(stumble) = self.write(merged, plan).await {
             return self.next(plan, stumble);
         }
