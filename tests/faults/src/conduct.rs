@@ -1,0 +1,227 @@
+//! Carries a schedule out: each fault in its time, each healed in its time, and whoever ends without
+//! being asked is noticed and started again, as a process manager would.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use postgres::Client;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::instance::Exit;
+use crate::proxy::Condition;
+use crate::report::Story;
+use crate::schedule::{Fault, Server, Step};
+use crate::stage::Stage;
+use crate::wait;
+
+/// A process manager's pause before it starts again what has ended.
+const RESTART_AFTER: Duration = Duration::from_secs(1);
+/// What a slow link lets through.
+const SLOW: Condition =
+    Condition::Slow { latency: Duration::from_millis(150), bytes_per_second: 128 * 1024 };
+
+/// Carries out faults on a stage.
+pub struct Conductor<'a> {
+    stage: &'a mut Stage,
+    story: &'a mut Story,
+    rng: ChaCha8Rng,
+    /// Whether records may end processes.
+    deaths_are_expected: bool,
+    restarts: BTreeMap<u32, Instant>,
+    hog: Vec<Client>,
+}
+
+impl<'a> Conductor<'a> {
+    /// A conductor of `stage` who tells what happens to `story`.
+    pub fn new(
+        stage: &'a mut Stage,
+        story: &'a mut Story,
+        seed: u64,
+        deaths_are_expected: bool,
+    ) -> Self {
+        let rng = ChaCha8Rng::seed_from_u64(seed ^ 0x636f_6e64);
+        let (restarts, hog) = (BTreeMap::new(), Vec::new());
+        Self { stage, story, rng, deaths_are_expected, restarts, hog }
+    }
+
+    /// The stage.
+    pub fn stage(&mut self) -> &mut Stage {
+        self.stage
+    }
+
+    /// The story.
+    pub fn story(&mut self) -> &mut Story {
+        self.story
+    }
+
+    /// Carries out a whole schedule; `look` is called now and then.
+    ///
+    /// # Errors
+    /// A fault that cannot be made or healed, `look`'s, or an interruption.
+    pub fn carry_out(
+        &mut self,
+        steps: &[Step],
+        mut look: impl FnMut(&mut Story) -> Result<()>,
+    ) -> Result<()> {
+        let begun = Instant::now();
+        let begins = steps.iter().map(|step| (step.at, step, true));
+        let ends = steps.iter().filter(|step| !step.lasts.is_zero());
+        let ends = ends.map(|step| (step.at + step.lasts, step, false));
+        let mut events = begins.chain(ends).collect::<Vec<_>>();
+        events.sort_by_key(|(at, ..)| *at);
+        for (at, step, is_begin) in events {
+            let pause = at.saturating_sub(begun.elapsed());
+            wait::pass(pause, || self.notice().and_then(|()| look(self.story)))?;
+            if is_begin {
+                self.story.begins(step);
+                self.begin(&step.fault)?;
+            } else {
+                self.story.heals(step);
+                self.heal(&step.fault)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a fault.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn begin(&mut self, fault: &Fault) -> Result<()> {
+        match *fault {
+            Fault::Kill(n) => self.stage.instance(n)?.kill(),
+            Fault::Freeze(n) => self.stage.instance(n)?.freeze(),
+            Fault::Leave(n) => self.stage.instance(n)?.terminate(),
+            Fault::Storm(rounds) => self.storm(rounds),
+            Fault::BrokerStop(broker) => self.stage.servers.stop_broker(broker),
+            Fault::BrokerKill(broker) => self.stage.servers.kill_broker(broker),
+            Fault::DatabaseStop(how) => self.stage.servers.stop_database(how),
+            Fault::Backends(one_in) => {
+                self.stage.database.terminate_backends(one_in as usize, &mut self.rng)?;
+                Ok(())
+            }
+            Fault::ReadOnly => self.stage.database.set_read_only(true),
+            Fault::Connections => {
+                self.hog = self.stage.database.exhaust_connections(&mut self.rng)?;
+                Ok(())
+            }
+            Fault::Cut(n, to) => self.set_link(n, to, Condition::Cut),
+            Fault::BlackHole(n, to) => self.set_link(n, to, Condition::BlackHole),
+            Fault::Slow(n, to) => self.set_link(n, to, SLOW),
+            Fault::Panic(n, what) => {
+                let file = self.stage.instance(n)?.faults().join(format!("panic.{what}"));
+                Ok(fs::write(file, "")?)
+            }
+        }
+    }
+
+    /// Heals a fault.
+    ///
+    /// # Errors
+    /// It cannot be healed.
+    pub fn heal(&mut self, fault: &Fault) -> Result<()> {
+        match *fault {
+            Fault::Kill(n) => self.start(n),
+            Fault::Freeze(n) => self.stage.instance(n)?.thaw(),
+            Fault::Leave(n) => self.end_and_start(n),
+            Fault::Storm(_) | Fault::Backends(_) => Ok(()),
+            Fault::BrokerStop(broker) | Fault::BrokerKill(broker) => {
+                self.stage.servers.start_broker(broker)
+            }
+            Fault::DatabaseStop(_) => self.stage.servers.start_database(),
+            Fault::ReadOnly => self.stage.database.set_read_only(false),
+            Fault::Connections => {
+                self.hog.clear();
+                Ok(())
+            }
+            Fault::Cut(n, to) | Fault::BlackHole(n, to) | Fault::Slow(n, to) => {
+                self.set_link(n, to, Condition::Healthy)
+            }
+            Fault::Panic(n, what) => {
+                let file = self.stage.instance(n)?.faults().join(format!("panic.{what}"));
+                // Still there: no such message came meanwhile.
+                if fs::remove_file(file).is_ok() {
+                    self.story.not_met(fault);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Notices instances that ended without being asked, and starts them again after a while.
+    ///
+    /// # Errors
+    /// One cannot be started.
+    pub fn notice(&mut self) -> Result<()> {
+        for instance in &mut self.stage.instances {
+            let Some(exit) = instance.notice()? else { continue };
+            self.restarts.insert(exit.instance, Instant::now() + RESTART_AFTER);
+            self.judge(&exit);
+            break;
+        }
+        let due = self.restarts.iter().find(|(_, at)| **at <= Instant::now());
+        if let Some(number) = due.map(|(number, _)| *number) {
+            self.start(number)?;
+        }
+        Ok(())
+    }
+
+    /// Asks all instances to end, and waits for it.
+    ///
+    /// # Errors
+    /// The harness was interrupted.
+    pub fn end_all(&mut self) -> Result<()> {
+        for instance in &mut self.stage.instances {
+            instance.terminate()?;
+        }
+        for instance in &mut self.stage.instances {
+            if let Some(story) = instance.await_end()? {
+                self.story.finding(format!("instance {}: {story}", instance.number()));
+            }
+        }
+        Ok(())
+    }
+
+    fn judge(&mut self, exit: &Exit) {
+        if self.deaths_are_expected && exit.is_abort() {
+            self.story.death(exit);
+        } else {
+            self.story.finding(format!(
+                "instance {} ended without being asked: {}\n{}",
+                exit.instance, exit.status, exit.last_lines
+            ));
+        }
+    }
+
+    fn start(&mut self, number: u32) -> Result<()> {
+        self.restarts.remove(&number);
+        self.stage.instance(number)?.start()
+    }
+
+    fn end_and_start(&mut self, number: u32) -> Result<()> {
+        let instance = self.stage.instance(number)?;
+        if let Some(story) = instance.await_end()? {
+            self.story.finding(format!("instance {number}: {story}"));
+        }
+        self.start(number)
+    }
+
+    fn storm(&mut self, rounds: u32) -> Result<()> {
+        let last = self.stage.instances.len() as u32;
+        for _ in 0..rounds {
+            for number in 2..=last {
+                self.stage.instance(number)?.terminate()?;
+                self.end_and_start(number)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn set_link(&self, instance: u32, to: Server, condition: Condition) -> Result<()> {
+        self.stage.set_link(instance, to, condition);
+        Ok(())
+    }
+}
