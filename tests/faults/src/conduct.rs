@@ -66,14 +66,16 @@ impl<'a> Conductor<'a> {
         steps: &[Step],
         mut look: impl FnMut(&mut Story) -> Result<()>,
     ) -> Result<()> {
-        let begun = Instant::now();
         let begins = steps.iter().map(|step| (step.at, step, true));
         let ends = steps.iter().filter(|step| !step.lasts.is_zero());
         let ends = ends.map(|step| (step.at + step.lasts, step, false));
         let mut events = begins.chain(ends).collect::<Vec<_>>();
-        events.sort_by_key(|(at, ..)| *at);
+        // What is healed at the same moment is healed first.
+        events.sort_by_key(|(at, _, is_begin)| (*at, *is_begin));
+        let mut clock = Duration::ZERO;
         for (at, step, is_begin) in events {
-            let pause = at.saturating_sub(begun.elapsed());
+            // The schedule's clock stands still while a server starts: no fault is cut short by it.
+            let pause = at.saturating_sub(std::mem::replace(&mut clock, at));
             wait::pass(pause, || self.notice().and_then(|()| look(self.story)))?;
             if is_begin {
                 self.story.begins(step);

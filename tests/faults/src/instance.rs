@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
@@ -16,6 +16,8 @@ use crate::wait;
 
 /// How long an instance may take to end after SIGTERM: its drain limit, and time to close.
 const END_WITHIN: Duration = Duration::from_secs(40);
+/// How long after its start an instance may not listen to signals yet.
+const LISTENS_AFTER: Duration = Duration::from_secs(3);
 /// How many of a log's last lines are shown.
 const LINES_SHOWN: usize = 12;
 
@@ -52,8 +54,11 @@ pub struct Instance {
     program: Program,
     directory: PathBuf,
     child: Option<Child>,
+    started_at: Instant,
     /// Whether its end was asked for.
     may_end: bool,
+    /// Whether that was before it could listen.
+    was_young: bool,
 }
 
 impl Instance {
@@ -65,7 +70,16 @@ impl Instance {
         let directory = directory.join(format!("instance-{number}"));
         fs::create_dir_all(directory.join("faults"))?;
         fs::write(directory.join("longshore.toml"), config)?;
-        Ok(Self { number, program: program.clone(), directory, child: None, may_end: false })
+        let (program, started_at) = (program.clone(), Instant::now());
+        Ok(Self {
+            number,
+            program,
+            directory,
+            child: None,
+            started_at,
+            may_end: false,
+            was_young: false,
+        })
     }
 
     /// Its number, from 1.
@@ -91,7 +105,7 @@ impl Instance {
         if self.child.is_none() {
             self.note("started")?;
             self.child = Some(self.command(&["run"])?.spawn().context("the program starts")?);
-            self.may_end = false;
+            (self.started_at, self.may_end) = (Instant::now(), false);
         }
         Ok(())
     }
@@ -113,6 +127,7 @@ impl Instance {
     /// The signal cannot be sent.
     pub fn terminate(&mut self) -> Result<()> {
         self.may_end = true;
+        self.was_young = self.started_at.elapsed() < LISTENS_AFTER;
         self.signal(Signal::TERM)
     }
 
@@ -126,6 +141,8 @@ impl Instance {
         let ended = wait::until(&what, END_WITHIN, || Ok(child.try_wait()?));
         let story = match ended {
             Ok(status) if status.success() => None,
+            // It was asked before it could listen, and had nothing in hand.
+            Ok(status) if self.was_young && status.signal() == Some(Signal::TERM.as_raw()) => None,
             Ok(status) => Some(format!("{status} after SIGTERM")),
             Err(error) => {
                 wait::go_on()?;
