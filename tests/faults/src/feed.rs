@@ -15,11 +15,12 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 
+use crate::wait;
 use crate::{Becomes, Delivered, Draft, Subject};
 
 /// How long the brokers may be away before a record is given up, and the run with it.
 const DELIVER_WITHIN: Duration = Duration::from_secs(300);
-/// How long deliveries are served before the clock is looked at again.
+/// How long deliveries are served while the producer's queue is full.
 const SERVE_FOR: Duration = Duration::from_millis(5);
 /// What a delivery report carries: the subject in the lowest bits, the record's number above.
 const SUBJECT_BITS: u32 = 4;
@@ -122,8 +123,9 @@ impl Feeding {
                 self.send(&mut draft)?;
                 sent += 1;
             }
-            self.producer.poll(SERVE_FOR);
+            self.producer.poll(Duration::ZERO);
             self.take_reports()?;
+            wait::tick();
             if self.shared.must_end.load(Ordering::Relaxed) {
                 bail!("abandoned");
             }
@@ -195,7 +197,7 @@ fn producer(brokers: &str) -> Result<BaseProducer<Reports>> {
         .set("bootstrap.servers", brokers)
         .set("enable.idempotence", "true")
         .set("acks", "all")
-        .set("linger.ms", "5")
+        .set("linger.ms", "20")
         .set("message.timeout.ms", DELIVER_WITHIN.as_millis().to_string())
         .set("queue.buffering.max.messages", "100000");
     Ok(config.create_with_context(Reports::default())?)

@@ -156,6 +156,7 @@ fn perform(plan: &Plan, steps: &[Step], conductor: &mut Conductor<'_>, feed: &Fe
 /// Waits until every record is settled, then lets the instances end.
 fn finish(conductor: &mut Conductor<'_>, fed: &Fed) -> Result<()> {
     let all = fed.iter().map(|(_, delivered)| delivered.len() as i64).sum::<i64>();
+    conductor.stage().servers.settle()?;
     conductor.story().tell(&format!("all faults are over; {all} records must be settled"));
     let mut client = conductor.stage().database.connect()?;
     let (mut best, mut since) = (-1, Instant::now());

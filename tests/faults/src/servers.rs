@@ -9,10 +9,10 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use crate::wait;
@@ -24,13 +24,18 @@ const STOP_WITHIN: Duration = Duration::from_secs(60);
 const GUARD: &str = r#"
     trap '' INT TERM HUP
     cat >/dev/null
-    "$1" stop >/dev/null 2>&1
-    for home in "$LONGSHORE_SERVICES_DIR"/kafka "$LONGSHORE_SERVICES_DIR"/kafka/[23]; do
-      [ ! -f "$home/server.log" ] || cp "$home/server.log" "$2/kafka-${home##*/}.log"
+    for server in kafka postgres; do
+      LONGSHORE_SERVICES_DIR=$2/servers/$server "$1" stop "$server" >/dev/null 2>&1
     done
-    home=$(cat "$LONGSHORE_SERVICES_DIR/postgres/home" 2>/dev/null) &&
+    for home in "$2/servers/kafka/kafka" "$2/servers/kafka/kafka/2" "$2/servers/kafka/kafka/3"; do
+      [ ! -f "$home/server.log" ] || cp "$home/server.log" "$2/broker-${home##*/}.log"
+    done
+    home=$(cat "$2/servers/postgres/postgres/home" 2>/dev/null) &&
       cp "$home/server.log" "$2/postgres.log"
-    "$1" clean >/dev/null 2>&1
+    for server in kafka postgres; do
+      LONGSHORE_SERVICES_DIR=$2/servers/$server "$1" clean >/dev/null 2>&1
+    done
+    rm -rf "$2/servers"
 "#;
 
 /// How PostgreSQL is stopped.
@@ -54,11 +59,23 @@ pub struct Advertised {
 }
 
 /// One PostgreSQL, and one or three Kafka brokers.
+///
+/// Each has a directory of its own, since `scripts/services` does one thing at a time in one, and a
+/// broker takes its time to start.
 pub struct Servers {
     directory: PathBuf,
     brokers: u32,
     links: String,
+    /// The broker that is being started.
+    starting: Option<Child>,
     guard: Child,
+}
+
+/// Which servers a command is about.
+#[derive(Clone, Copy)]
+enum Home {
+    Kafka,
+    Postgres,
 }
 
 impl Servers {
@@ -73,11 +90,14 @@ impl Servers {
             format!("{}={}", link.name, addresses.join(","))
         };
         let links = links.iter().map(link).collect::<Vec<_>>().join(" ");
-        let services = directory.join("services");
-        fs::create_dir_all(&services)?;
-        let guard = guard(directory, &services)?;
-        let servers = Self { directory: services, brokers, links, guard };
-        servers.services(&["start"])?;
+        let guard = guard(directory)?;
+        let directory = directory.join("servers");
+        fs::create_dir_all(&directory)?;
+        let mut servers = Self { directory, brokers, links, starting: None, guard };
+        // PostgreSQL comes up while Java does.
+        servers.starting = Some(servers.services(Home::Kafka, &["start", "kafka"])?.spawn()?);
+        servers.start_database()?;
+        servers.settle()?;
         Ok(servers)
     }
 
@@ -109,31 +129,47 @@ impl Servers {
     /// # Errors
     /// It was never started.
     pub fn database_address(&self) -> Result<SocketAddr> {
-        port(&self.directory.join("postgres/port"))
+        port(&self.directory.join("postgres/postgres/port"))
     }
 
-    /// Starts a broker that was stopped or killed.
+    /// Starts a broker that was stopped or killed, and does not wait until it answers.
     ///
     /// # Errors
     /// What `scripts/services` says.
-    pub fn start_broker(&self, broker: u32) -> Result<()> {
-        self.services(&["start", &format!("kafka.{broker}")])
+    pub fn start_broker(&mut self, broker: u32) -> Result<()> {
+        self.settle()?;
+        let mut start = self.services(Home::Kafka, &["start", &format!("kafka.{broker}")])?;
+        self.starting = Some(start.spawn()?);
+        Ok(())
     }
 
     /// Stops a broker in order: it hands its leaderships on.
     ///
     /// # Errors
     /// What `scripts/services` says.
-    pub fn stop_broker(&self, broker: u32) -> Result<()> {
-        self.services(&["stop", &format!("kafka.{broker}")])
+    pub fn stop_broker(&mut self, broker: u32) -> Result<()> {
+        self.settle()?;
+        finish(&mut self.services(Home::Kafka, &["stop", &format!("kafka.{broker}")])?)
     }
 
     /// `kill -9` of a broker.
     ///
     /// # Errors
     /// What `scripts/services` says.
-    pub fn kill_broker(&self, broker: u32) -> Result<()> {
-        self.services(&["kill", &format!("kafka.{broker}")])
+    pub fn kill_broker(&mut self, broker: u32) -> Result<()> {
+        self.settle()?;
+        finish(&mut self.services(Home::Kafka, &["kill", &format!("kafka.{broker}")])?)
+    }
+
+    /// Waits until the broker that is being started answers.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn settle(&mut self) -> Result<()> {
+        match self.starting.take() {
+            Some(child) => succeeded(&child.wait_with_output()?),
+            None => Ok(()),
+        }
     }
 
     /// Starts PostgreSQL after it was stopped.
@@ -141,7 +177,7 @@ impl Servers {
     /// # Errors
     /// What `scripts/services` says.
     pub fn start_database(&self) -> Result<()> {
-        self.services(&["start", "postgres"])
+        finish(&mut self.services(Home::Postgres, &["start", "postgres"])?)
     }
 
     /// Stops PostgreSQL, and waits until it is gone.
@@ -152,9 +188,11 @@ impl Servers {
         let signal = match how {
             Stop::Fast => Signal::INT,
             Stop::Immediate => Signal::QUIT,
-            Stop::Kill => return self.services(&["kill", "postgres"]),
+            Stop::Kill => {
+                return finish(&mut self.services(Home::Postgres, &["kill", "postgres"])?);
+            }
         };
-        let pid = fs::read_to_string(self.directory.join("postgres/pid"))?;
+        let pid = fs::read_to_string(self.directory.join("postgres/postgres/pid"))?;
         let pid = Pid::from_raw(pid.trim().parse()?).context("a process id")?;
         kill_process(pid, signal)?;
         wait::until("PostgreSQL has stopped", STOP_WITHIN, || {
@@ -163,29 +201,42 @@ impl Servers {
     }
 
     fn broker_address(&self, broker: u32, file: &str) -> Result<SocketAddr> {
-        let kafka = self.directory.join("kafka");
+        let kafka = self.directory.join("kafka/kafka");
         let home = if broker == 1 { kafka } else { kafka.join(broker.to_string()) };
         port(&home.join(file))
     }
 
-    fn services(&self, arguments: &[&str]) -> Result<()> {
-        let output = services(&self.directory)
-            .args(arguments)
-            .env("LONGSHORE_SERVICES_BROKERS", self.brokers.to_string())
-            .env("LONGSHORE_SERVICES_LINKS", &self.links)
-            .stdin(Stdio::null())
-            .output()
-            .context("scripts/services cannot be run")?;
-        if !output.status.success() {
-            let story = String::from_utf8_lossy(&output.stderr);
-            bail!("scripts/services {}: {}", arguments.join(" "), story.trim());
-        }
-        Ok(())
+    fn services(&self, home: Home, arguments: &[&str]) -> Result<Command> {
+        let mut command = Command::new(script()?);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.env("LONGSHORE_SERVICES", "native");
+        match home {
+            Home::Postgres => {
+                command.env("LONGSHORE_SERVICES_DIR", self.directory.join("postgres"))
+            }
+            Home::Kafka => command
+                .env("LONGSHORE_SERVICES_DIR", self.directory.join("kafka"))
+                .env("LONGSHORE_SERVICES_BROKERS", self.brokers.to_string())
+                .env("LONGSHORE_SERVICES_LINKS", &self.links),
+        };
+        Ok(command)
     }
+}
+
+fn finish(command: &mut Command) -> Result<()> {
+    succeeded(&command.output().context("scripts/services cannot be run")?)
+}
+
+fn succeeded(output: &Output) -> Result<()> {
+    let story = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "scripts/services: {}", story.trim());
+    Ok(())
 }
 
 impl Drop for Servers {
     fn drop(&mut self) {
+        // It would start what the guard is to stop.
+        let _ = self.settle();
         // The end of its input is the guard's cue.
         drop(self.guard.stdin.take());
         if let Err(error) = self.guard.wait() {
@@ -194,19 +245,12 @@ impl Drop for Servers {
     }
 }
 
-fn guard(logs: &Path, services_dir: &Path) -> Result<Child> {
-    let script = script()?;
+fn guard(directory: &Path) -> Result<Child> {
     // A session of its own, so that Ctrl-C does not reach it.
     let mut command = Command::new("setsid");
-    command.args(["bash", "-c", GUARD, "guard"]).arg(script).arg(logs);
-    command.env("LONGSHORE_SERVICES_DIR", services_dir).env("LONGSHORE_SERVICES", "native");
-    command.stdin(Stdio::piped()).spawn().context("the servers' guard cannot be started")
-}
-
-fn services(directory: &Path) -> Command {
-    let mut command = Command::new(script().unwrap_or_default());
-    command.env("LONGSHORE_SERVICES_DIR", directory).env("LONGSHORE_SERVICES", "native");
-    command
+    command.args(["bash", "-c", GUARD, "guard"]).arg(script()?).arg(directory);
+    command.env("LONGSHORE_SERVICES", "native").stdin(Stdio::piped());
+    command.spawn().context("the servers' guard cannot be started")
 }
 
 fn script() -> Result<PathBuf> {

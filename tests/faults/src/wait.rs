@@ -67,6 +67,11 @@ pub fn pass(time: Duration, mut look: impl FnMut() -> Result<()>) -> Result<()> 
     }
 }
 
+/// The pause between two looks of somebody who paces others.
+pub fn tick() {
+    sleep(LOOK_EVERY);
+}
+
 #[expect(clippy::disallowed_methods, reason = "between two looks at a condition with a deadline")]
 fn sleep(time: Duration) {
     std::thread::sleep(time);
