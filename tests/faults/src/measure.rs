@@ -8,7 +8,7 @@ use anyhow::Result;
 use postgres::Client;
 
 use crate::conduct::Conductor;
-use crate::schedule::Fault;
+use crate::schedule::{Fault, PANICS};
 use crate::servers::Stop;
 use crate::stage::SESSION_TIMEOUT;
 use crate::wait;
@@ -19,13 +19,20 @@ const AWAY: Duration = Duration::from_secs(30);
 const SAVE_WITHIN: Duration = Duration::from_secs(5);
 /// How soon after the session timeout a dead instance's partitions must be saved by others.
 const TAKE_OVER_WITHIN: Duration = Duration::from_secs(5);
+/// How soon after an actor's panic saving must go on.
+const RECOVER_WITHIN: Duration = Duration::from_secs(1);
+/// The same for the consumer thread, whose successor joins the group anew.
+const REJOIN_WITHIN: Duration = Duration::from_secs(10);
+/// How long to wait for a message that may not come.
+const MEET_WITHIN: Duration = Duration::from_secs(5);
 /// When waiting is given up.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(120);
 
 /// Next offsets by topic and partition.
 type Offsets = BTreeMap<(String, i32), i64>;
 
-/// Takes both measures, the second if there are several instances.
+/// Takes the measures: the second if there are several instances, and one for each actor if actors
+/// can be made to panic.
 ///
 /// # Errors
 /// A server cannot be had.
@@ -33,6 +40,11 @@ pub fn take(conductor: &mut Conductor<'_>) -> Result<()> {
     database_comes_back(conductor)?;
     if conductor.stage().instances.len() > 1 {
         instance_dies(conductor)?;
+    }
+    if cfg!(feature = "faults") {
+        for what in PANICS {
+            actor_panics(conductor, what)?;
+        }
     }
     Ok(())
 }
@@ -71,6 +83,28 @@ fn instance_dies(conductor: &mut Conductor<'_>) -> Result<()> {
     let bar = SESSION_TIMEOUT + TAKE_OVER_WITHIN;
     conductor.story().measure("kill -9 to all partitions saved by the others", took, bar);
     conductor.heal(&Fault::Kill(2))
+}
+
+fn actor_panics(conductor: &mut Conductor<'_>, what: &'static str) -> Result<()> {
+    all_move(conductor)?;
+    let fault = Fault::Panic(1, what);
+    conductor.begin(&fault)?;
+    let file = conductor.stage().instance(1)?.faults().join(format!("panic.{what}"));
+    let begun = Instant::now();
+    let panicked = wait::until("the actor panics", GIVE_UP_AFTER, || {
+        conductor.notice()?;
+        let met = (!file.exists()).then(Instant::now);
+        // Some messages come only when partitions move.
+        Ok((met.is_some() || begun.elapsed() > MEET_WITHIN).then_some(met))
+    })?;
+    conductor.heal(&fault)?;
+    let Some(panicked) = panicked else { return Ok(()) };
+    all_move(conductor)?;
+    let rejoins = what.starts_with("ConsumerThread");
+    let bar = if rejoins { REJOIN_WITHIN } else { RECOVER_WITHIN };
+    let what = format!("panic at {what} to all partitions saved");
+    conductor.story().measure(&what, panicked.elapsed(), bar);
+    Ok(())
 }
 
 /// Waits until every partition has moved from where it stands.

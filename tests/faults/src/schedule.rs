@@ -171,7 +171,7 @@ pub fn draw(seed: u64, dimensions: &Dimensions) -> Vec<Step> {
         let things = things(&fault, dimensions);
         let free = busy.iter().filter(|(thing, _)| things.contains(thing)).map(|(_, until)| *until);
         at = free.max().unwrap_or_default().max(at);
-        busy.extend(things.into_iter().map(|thing| (thing, at + lasts)));
+        busy.extend(things.into_iter().map(|thing| (thing, at + lasts + recovery(thing))));
         steps.push(Step { at, lasts, fault });
     }
     steps
@@ -180,6 +180,14 @@ pub fn draw(seed: u64, dimensions: &Dimensions) -> Vec<Step> {
 /// How long a schedule takes at least.
 pub fn length(steps: &[Step]) -> Duration {
     steps.iter().map(|step| step.at + step.lasts).max().unwrap_or_default()
+}
+
+/// How long a thing is left alone after its fault is healed: a broker takes its time to start.
+fn recovery(thing: Thing) -> Duration {
+    match thing {
+        Thing::Server(Server::Kafka) => Duration::from_secs(15),
+        _ => Duration::ZERO,
+    }
 }
 
 fn is_possible(kind: &Kind, dimensions: &Dimensions) -> bool {
