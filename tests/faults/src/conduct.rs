@@ -19,6 +19,10 @@ use crate::wait;
 
 /// A process manager's pause before it starts again what has ended.
 const RESTART_AFTER: Duration = Duration::from_secs(1);
+/// How long batches pile up in an instance that is to be a zombie.
+const PILE_UP: Duration = Duration::from_millis(800);
+/// How long a zombie that woke up hears nothing from Kafka.
+const UNAWARE: Duration = Duration::from_secs(2);
 /// What a slow link lets through.
 const SLOW: Condition =
     Condition::Slow { latency: Duration::from_millis(150), bytes_per_second: 128 * 1024 };
@@ -96,6 +100,7 @@ impl<'a> Conductor<'a> {
         match *fault {
             Fault::Kill(n) => self.stage.instance(n)?.kill(),
             Fault::Freeze(n) => self.stage.instance(n)?.freeze(),
+            Fault::Zombie(n) => self.make_zombie(n),
             Fault::Leave(n) => self.stage.instance(n)?.terminate(),
             Fault::Storm(rounds) => self.storm(rounds),
             Fault::BrokerStop(broker) => self.stage.servers.stop_broker(broker),
@@ -128,6 +133,7 @@ impl<'a> Conductor<'a> {
         match *fault {
             Fault::Kill(n) => self.start(n),
             Fault::Freeze(n) => self.stage.instance(n)?.thaw(),
+            Fault::Zombie(n) => self.wake_zombie(n),
             Fault::Leave(n) => self.end_and_start(n),
             Fault::Storm(_) | Fault::Backends(_) => Ok(()),
             Fault::BrokerStop(broker) | Fault::BrokerKill(broker) => {
@@ -140,7 +146,8 @@ impl<'a> Conductor<'a> {
                 Ok(())
             }
             Fault::Cut(n, to) | Fault::BlackHole(n, to) | Fault::Slow(n, to) => {
-                self.set_link(n, to, Condition::Healthy)
+                self.stage.heal_link(n, to);
+                Ok(())
             }
             Fault::Panic(n, what) => {
                 let file = self.stage.instance(n)?.faults().join(format!("panic.{what}"));
@@ -219,6 +226,26 @@ impl<'a> Conductor<'a> {
                 self.end_and_start(number)?;
             }
         }
+        Ok(())
+    }
+
+    /// Freezes an instance that has batches in hand and no transaction.
+    fn make_zombie(&mut self, number: u32) -> Result<()> {
+        self.stage.set_link(number, Server::Database, Condition::Cut);
+        wait::pass(PILE_UP, || self.notice())?;
+        self.stage.instance(number)?.freeze()?;
+        // Without any latency: it is a race against the client's own clock, which ends the session.
+        self.set_link(number, Server::Database, Condition::Healthy)?;
+        self.set_link(number, Server::Kafka, Condition::BlackHole)
+    }
+
+    /// Lets it go on before Kafka can tell it that its partitions are another's: it saves what it has
+    /// in hand, if nothing else holds it back.
+    fn wake_zombie(&mut self, number: u32) -> Result<()> {
+        self.stage.instance(number)?.thaw()?;
+        wait::pass(UNAWARE, || self.notice())?;
+        self.stage.heal_link(number, Server::Kafka);
+        self.stage.heal_link(number, Server::Database);
         Ok(())
     }
 

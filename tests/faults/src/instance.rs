@@ -220,7 +220,10 @@ impl Instance {
                 command.env_remove(name);
             }
         }
-        command.env_remove("RUST_LOG").envs(self.program.environment.iter().cloned());
+        command
+            .env_remove("RUST_LOG")
+            .env_remove("RUST_BACKTRACE")
+            .envs(self.program.environment.iter().cloned());
         if cfg!(feature = "faults") {
             command.env("LONGSHORE_FAULTS", self.faults());
         }

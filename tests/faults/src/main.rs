@@ -45,6 +45,9 @@ struct Arguments {
     /// Kafka brokers: 1, or 3 with replication, so that leaders move
     #[arg(long, default_value_t = 1, value_parser = parse_brokers)]
     brokers: u32,
+    /// Only kinds of faults whose name in the table at the end contains this, such as `link to Kafka`
+    #[arg(long, default_value = "")]
+    only: String,
     /// So many records that end the process that works them: abort and stack overflow, in turn
     #[arg(long, default_value_t = 0)]
     deaths: u32,
@@ -114,6 +117,7 @@ fn plan(arguments: &Arguments, seed: u64) -> Result<Plan> {
         records: arguments.records,
         instances: arguments.instances,
         brokers: arguments.brokers,
+        only: arguments.only.clone(),
         deaths_are_expected: arguments.deaths > 0,
         measure: arguments.measure,
         keep: arguments.keep,
@@ -127,6 +131,9 @@ fn again(arguments: &Arguments, seed: u64) -> String {
         "scripts/soak --seed {seed} --faults {} --records {} --instances {} --brokers {}",
         arguments.faults, arguments.records, arguments.instances, arguments.brokers
     );
+    if !arguments.only.is_empty() {
+        line += &format!(" --only '{}'", arguments.only);
+    }
     if arguments.deaths > 0 {
         line += &format!(" --deaths {}", arguments.deaths);
     }

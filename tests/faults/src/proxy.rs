@@ -32,7 +32,7 @@ pub enum Condition {
     Cut,
     /// Nothing passes, and nobody is told.
     BlackHole,
-    /// Everything passes late, and little at a time.
+    /// Everything passes, late and so much at a time.
     Slow {
         /// How much later each way.
         latency: Duration,

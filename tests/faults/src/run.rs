@@ -34,6 +34,8 @@ pub struct Plan {
     pub instances: u32,
     /// One or three brokers.
     pub brokers: u32,
+    /// Only kinds of faults whose name in the table contains this.
+    pub only: String,
     /// Whether records may end the processes that work them.
     pub deaths_are_expected: bool,
     /// Whether to take the measures of [`measure`].
@@ -132,6 +134,7 @@ fn draw(plan: &Plan) -> Vec<Step> {
             instances: plan.instances,
             brokers: plan.brokers,
             panics: cfg!(feature = "faults"),
+            only: &plan.only,
         },
     )
 }

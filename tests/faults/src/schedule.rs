@@ -29,6 +29,10 @@ pub enum Fault {
     Kill(u32),
     /// SIGSTOP of an instance; SIGCONT later.
     Freeze(u32),
+    /// An instance is frozen with batches in hand that it could not save, because its link to
+    /// PostgreSQL was cut. That one heals while it stands still; the link to Kafka, by which it could
+    /// know that its partitions are another's, is silent until some time after it has woken up.
+    Zombie(u32),
     /// SIGTERM of an instance; started again later.
     Leave(u32),
     /// All instances but the first leave and join, one after the other, so many times.
@@ -82,7 +86,7 @@ pub struct Step {
 
 /// What a schedule is drawn for.
 #[derive(Clone, Copy, Debug)]
-pub struct Dimensions {
+pub struct Dimensions<'a> {
     /// How many faults.
     pub faults: usize,
     /// How many instances there are.
@@ -91,22 +95,25 @@ pub struct Dimensions {
     pub brokers: u32,
     /// Whether actors can be made to panic.
     pub panics: bool,
+    /// Only kinds whose name contains this.
+    pub only: &'a str,
 }
 
 /// A kind of fault: its weight, the seconds it lasts from and to, and how it is drawn.
 struct Kind {
     weight: u32,
     lasts: (f64, f64),
-    draw: fn(&mut ChaCha8Rng, &Dimensions) -> Fault,
+    draw: fn(&mut ChaCha8Rng, &Dimensions<'_>) -> Fault,
 }
 
 const NOW: (f64, f64) = (0.0, 0.0);
 
 /// Longer than an instance's session and poll limits (`instance::config`), so that its partitions
 /// are another's when it wakes up. Shorter ones are drawn, too.
-const KINDS: [Kind; 19] = [
+const KINDS: [Kind; 20] = [
     Kind { weight: 4, lasts: (0.2, 6.0), draw: |r, d| Fault::Kill(instance(r, d)) },
     Kind { weight: 3, lasts: (1.0, 12.0), draw: |r, d| Fault::Freeze(instance(r, d)) },
+    Kind { weight: 3, lasts: (5.0, 10.0), draw: |r, d| Fault::Zombie(instance(r, d)) },
     Kind { weight: 3, lasts: (0.5, 6.0), draw: |r, d| Fault::Leave(instance(r, d)) },
     Kind { weight: 1, lasts: NOW, draw: |r, _| Fault::Storm(r.random_range(2..=3)) },
     Kind { weight: 1, lasts: (1.0, 6.0), draw: |r, d| Fault::BrokerStop(broker(r, d)) },
@@ -154,7 +161,7 @@ enum Thing {
 }
 
 /// Draws the schedule of `seed`.
-pub fn draw(seed: u64, dimensions: &Dimensions) -> Vec<Step> {
+pub fn draw(seed: u64, dimensions: &Dimensions<'_>) -> Vec<Step> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x0073_6368);
     let kinds = KINDS.iter().filter(|kind| is_possible(kind, dimensions)).collect::<Vec<_>>();
     let mut first = kinds.clone();
@@ -182,27 +189,35 @@ pub fn length(steps: &[Step]) -> Duration {
     steps.iter().map(|step| step.at + step.lasts).max().unwrap_or_default()
 }
 
-/// How long a thing is left alone after its fault is healed: a broker takes its time to start.
+/// How long a thing is left alone after its fault is healed: a broker takes its time to start, an
+/// instance to have partitions again.
 fn recovery(thing: Thing) -> Duration {
     match thing {
+        Thing::Instance(_) => Duration::from_secs(3),
         Thing::Server(Server::Kafka) => Duration::from_secs(15),
         _ => Duration::ZERO,
     }
 }
 
-fn is_possible(kind: &Kind, dimensions: &Dimensions) -> bool {
+fn is_possible(kind: &Kind, dimensions: &Dimensions<'_>) -> bool {
     let mut rng = ChaCha8Rng::seed_from_u64(0);
-    match (kind.draw)(&mut rng, dimensions) {
+    let fault = (kind.draw)(&mut rng, dimensions);
+    let is_possible = match fault {
         Fault::Storm(_) => dimensions.instances > 1,
         Fault::Panic(..) => dimensions.panics,
         _ => true,
-    }
+    };
+    is_possible && fault.kind().contains(dimensions.only)
 }
 
-fn things(fault: &Fault, dimensions: &Dimensions) -> Vec<Thing> {
+fn things(fault: &Fault, dimensions: &Dimensions<'_>) -> Vec<Thing> {
     match *fault {
         Fault::Kill(n) | Fault::Freeze(n) | Fault::Leave(n) | Fault::Panic(n, _) => {
             vec![Thing::Instance(n)]
+        }
+        Fault::Zombie(n) => {
+            let link = |to| Thing::Link(n, to);
+            vec![Thing::Instance(n), link(Server::Database), link(Server::Kafka)]
         }
         Fault::Storm(_) => (1..=dimensions.instances).map(Thing::Instance).collect(),
         Fault::BrokerStop(_) | Fault::BrokerKill(_) => vec![Thing::Server(Server::Kafka)],
@@ -215,11 +230,11 @@ fn things(fault: &Fault, dimensions: &Dimensions) -> Vec<Thing> {
     }
 }
 
-fn instance(rng: &mut ChaCha8Rng, dimensions: &Dimensions) -> u32 {
+fn instance(rng: &mut ChaCha8Rng, dimensions: &Dimensions<'_>) -> u32 {
     rng.random_range(1..=dimensions.instances)
 }
 
-fn broker(rng: &mut ChaCha8Rng, dimensions: &Dimensions) -> u32 {
+fn broker(rng: &mut ChaCha8Rng, dimensions: &Dimensions<'_>) -> u32 {
     rng.random_range(1..=dimensions.brokers)
 }
 
@@ -239,6 +254,7 @@ impl Fault {
         match self {
             Self::Kill(_) => "kill -9 of an instance".to_owned(),
             Self::Freeze(_) => "SIGSTOP and SIGCONT of an instance".to_owned(),
+            Self::Zombie(_) => "instance frozen with batches in hand".to_owned(),
             Self::Leave(_) => "SIGTERM of an instance".to_owned(),
             Self::Storm(_) => "storm of leaving and joining".to_owned(),
             Self::BrokerStop(_) => "broker stopped".to_owned(),

@@ -27,6 +27,11 @@ pub const SESSION_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long an instance may not poll: shorter than the longest freezes of a schedule.
 const MAX_POLL_INTERVAL: Duration = Duration::from_secs(6);
 
+/// The way to the database when it is well: one that is not on the same machine. A save takes some
+/// round trips, so that there are batches in hand, and transactions begun, whenever a fault comes.
+const DATABASE_WELL: Condition =
+    Condition::Slow { latency: Duration::from_millis(4), bytes_per_second: 64 * 1024 * 1024 };
+
 /// How many of what there is.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
@@ -96,6 +101,15 @@ impl Stage {
         }
     }
 
+    /// Makes them well again.
+    pub fn heal_link(&self, instance: u32, to: Server) {
+        let well = match to {
+            Server::Database => DATABASE_WELL,
+            Server::Kafka => Condition::Healthy,
+        };
+        self.set_link(instance, to, well);
+    }
+
     /// An instance by its number.
     ///
     /// # Errors
@@ -160,6 +174,7 @@ impl Links {
             link.lead_to(servers.link_address(broker, &listener(instance))?);
         }
         self.database.lead_to(servers.database_address()?);
+        self.database.set(DATABASE_WELL);
         Ok(())
     }
 }

@@ -51,6 +51,7 @@ fn plan(size: Size) -> Plan {
         records,
         instances,
         brokers,
+        only: String::new(),
         deaths_are_expected: false,
         measure: false,
         keep: false,
