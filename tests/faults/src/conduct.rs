@@ -101,6 +101,10 @@ impl<'a> Conductor<'a> {
             Fault::Kill(n) => self.stage.instance(n)?.kill(),
             Fault::Freeze(n) => self.stage.instance(n)?.freeze(),
             Fault::Zombie(n) => self.make_zombie(n),
+            Fault::Hang(n) => {
+                self.pile_up(n)?;
+                self.stage.instance(n)?.hang_consumers()
+            }
             Fault::Leave(n) => self.stage.instance(n)?.terminate(),
             Fault::Storm(rounds) => self.storm(rounds),
             Fault::BrokerStop(broker) => self.stage.servers.stop_broker(broker),
@@ -134,6 +138,13 @@ impl<'a> Conductor<'a> {
             Fault::Kill(n) => self.start(n),
             Fault::Freeze(n) => self.stage.instance(n)?.thaw(),
             Fault::Zombie(n) => self.wake_zombie(n),
+            Fault::Hang(n) => {
+                self.stage.heal_link(n, Server::Database);
+                // It has not heard of anything yet, and saves what it has in hand.
+                wait::pass(UNAWARE, || self.notice())?;
+                self.stage.instance(n)?.release_consumers();
+                Ok(())
+            }
             Fault::Leave(n) => self.end_and_start(n),
             Fault::Storm(_) | Fault::Backends(_) => Ok(()),
             Fault::BrokerStop(broker) | Fault::BrokerKill(broker) => {
@@ -229,10 +240,14 @@ impl<'a> Conductor<'a> {
         Ok(())
     }
 
-    /// Freezes an instance that has batches in hand and no transaction.
-    fn make_zombie(&mut self, number: u32) -> Result<()> {
+    /// Leaves an instance with batches in hand, and no transaction.
+    fn pile_up(&mut self, number: u32) -> Result<()> {
         self.stage.set_link(number, Server::Database, Condition::Cut);
-        wait::pass(PILE_UP, || self.notice())?;
+        wait::pass(PILE_UP, || self.notice())
+    }
+
+    fn make_zombie(&mut self, number: u32) -> Result<()> {
+        self.pile_up(number)?;
         self.stage.instance(number)?.freeze()?;
         // Without any latency: it is a race against the client's own clock, which ends the session.
         self.set_link(number, Server::Database, Condition::Healthy)?;

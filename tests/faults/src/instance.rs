@@ -10,14 +10,18 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
+use crate::threads::Threads;
 use crate::wait;
 
 /// How long an instance may take to end after SIGTERM: its drain limit, and time to close.
 const END_WITHIN: Duration = Duration::from_secs(40);
 /// How long after its start an instance may not listen to signals yet.
 const LISTENS_AFTER: Duration = Duration::from_secs(3);
+/// How the consumer threads' names begin: the kernel keeps 15 letters of `longshore-consumer-NAME`.
+const CONSUMER_THREAD: &str = "longshore-consu";
 /// How many of a log's last lines are shown.
 const LINES_SHOWN: usize = 12;
 
@@ -44,7 +48,7 @@ pub struct Exit {
 impl Exit {
     /// Whether a record may have done it: `abort` and a stack overflow end in SIGABRT.
     pub fn is_abort(&self) -> bool {
-        self.status.signal() == Some(Signal::ABORT.as_raw())
+        self.status.signal() == Some(Signal::SIGABRT as i32)
     }
 }
 
@@ -54,6 +58,7 @@ pub struct Instance {
     program: Program,
     directory: PathBuf,
     child: Option<Child>,
+    hung: Threads,
     started_at: Instant,
     /// Whether its end was asked for.
     may_end: bool,
@@ -76,6 +81,7 @@ impl Instance {
             program,
             directory,
             child: None,
+            hung: Threads::default(),
             started_at,
             may_end: false,
             was_young: false,
@@ -128,7 +134,7 @@ impl Instance {
     pub fn terminate(&mut self) -> Result<()> {
         self.may_end = true;
         self.was_young = self.started_at.elapsed() < LISTENS_AFTER;
-        self.signal(Signal::TERM)
+        self.signal(Signal::SIGTERM)
     }
 
     /// Waits for the end that was asked for. Gives its story if it is not a clean one.
@@ -142,7 +148,7 @@ impl Instance {
         let story = match ended {
             Ok(status) if status.success() => None,
             // It was asked before it could listen, and had nothing in hand.
-            Ok(status) if self.was_young && status.signal() == Some(Signal::TERM.as_raw()) => None,
+            Ok(status) if self.was_young && status.signal() == Some(Signal::SIGTERM as i32) => None,
             Ok(status) => Some(format!("{status} after SIGTERM")),
             Err(error) => {
                 wait::go_on()?;
@@ -161,6 +167,7 @@ impl Instance {
         if let Some(mut child) = self.child.take() {
             // It may have ended by itself.
             let _ = child.kill();
+            self.hung.release();
             let status = child.wait()?;
             self.note(&format!("ended: {status}"))?;
         }
@@ -172,7 +179,7 @@ impl Instance {
     /// # Errors
     /// The signal cannot be sent.
     pub fn freeze(&self) -> Result<()> {
-        self.signal(Signal::STOP)
+        self.signal(Signal::SIGSTOP)
     }
 
     /// SIGCONT.
@@ -180,7 +187,24 @@ impl Instance {
     /// # Errors
     /// The signal cannot be sent.
     pub fn thaw(&self) -> Result<()> {
-        self.signal(Signal::CONT)
+        self.signal(Signal::SIGCONT)
+    }
+
+    /// Stops its consumer threads alone, as if they hung: Kafka takes its partitions away, and nobody
+    /// in the process is told.
+    ///
+    /// # Errors
+    /// It may not be traced.
+    pub fn hang_consumers(&mut self) -> Result<()> {
+        if let Some(pid) = self.pid() {
+            self.hung = Threads::hang(pid, CONSUMER_THREAD)?;
+        }
+        Ok(())
+    }
+
+    /// Lets them go on.
+    pub fn release_consumers(&mut self) {
+        self.hung.release();
     }
 
     /// Whether it was started and has not ended, as far as is known.
@@ -194,16 +218,20 @@ impl Instance {
     /// Its state cannot be had.
     pub fn notice(&mut self) -> Result<Option<Exit>> {
         let Some(child) = self.child.as_mut().filter(|_| !self.may_end) else { return Ok(None) };
+        self.hung.bury();
         let Some(status) = child.try_wait()? else { return Ok(None) };
         self.child = None;
         self.note(&format!("ended by itself: {status}"))?;
         Ok(Some(Exit { instance: self.number, status, last_lines: self.last_lines() }))
     }
 
+    fn pid(&self) -> Option<Pid> {
+        self.child.as_ref().map(|child| Pid::from_raw(child.id().cast_signed()))
+    }
+
     fn signal(&self, signal: Signal) -> Result<()> {
-        let Some(child) = &self.child else { return Ok(()) };
-        let pid = Pid::from_child(child);
-        if let Err(error) = kill_process(pid, signal) {
+        let Some(pid) = self.pid() else { return Ok(()) };
+        if let Err(error) = kill(pid, signal) {
             bail!("instance {} cannot be sent signal {signal:?}: {error}", self.number);
         }
         Ok(())

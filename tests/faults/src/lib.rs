@@ -30,6 +30,7 @@ pub mod servers;
 pub mod stage;
 mod subject;
 pub mod subjects;
+pub mod threads;
 pub mod wait;
 
 pub use subject::{Becomes, Delivered, Draft, Subject};

@@ -103,8 +103,10 @@ impl Story {
 
     /// Something is wrong.
     pub fn finding(&mut self, finding: String) {
-        self.tell(&format!("WRONG: {finding}"));
         self.findings.push(finding);
+        if self.findings.len() <= TOLD {
+            self.tell(&format!("WRONG: {}", self.findings[self.findings.len() - 1]));
+        }
     }
 
     /// A measure for the bars.

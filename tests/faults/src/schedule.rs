@@ -33,6 +33,10 @@ pub enum Fault {
     /// PostgreSQL was cut. That one heals while it stands still; the link to Kafka, by which it could
     /// know that its partitions are another's, is silent until some time after it has woken up.
     Zombie(u32),
+    /// An instance's consumer threads hang for longer than it may not poll, so that Kafka takes its
+    /// partitions away and nobody in it knows; its link to PostgreSQL is cut before, and heals in the
+    /// end, so that there are batches in hand.
+    Hang(u32),
     /// SIGTERM of an instance; started again later.
     Leave(u32),
     /// All instances but the first leave and join, one after the other, so many times.
@@ -110,10 +114,11 @@ const NOW: (f64, f64) = (0.0, 0.0);
 
 /// Longer than an instance's session and poll limits (`instance::config`), so that its partitions
 /// are another's when it wakes up. Shorter ones are drawn, too.
-const KINDS: [Kind; 20] = [
+const KINDS: [Kind; 21] = [
     Kind { weight: 4, lasts: (0.2, 6.0), draw: |r, d| Fault::Kill(instance(r, d)) },
     Kind { weight: 3, lasts: (1.0, 12.0), draw: |r, d| Fault::Freeze(instance(r, d)) },
     Kind { weight: 3, lasts: (5.0, 10.0), draw: |r, d| Fault::Zombie(instance(r, d)) },
+    Kind { weight: 3, lasts: (8.0, 12.0), draw: |r, d| Fault::Hang(instance(r, d)) },
     Kind { weight: 3, lasts: (0.5, 6.0), draw: |r, d| Fault::Leave(instance(r, d)) },
     Kind { weight: 1, lasts: NOW, draw: |r, _| Fault::Storm(r.random_range(2..=3)) },
     Kind { weight: 1, lasts: (1.0, 6.0), draw: |r, d| Fault::BrokerStop(broker(r, d)) },
@@ -215,7 +220,7 @@ fn things(fault: &Fault, dimensions: &Dimensions<'_>) -> Vec<Thing> {
         Fault::Kill(n) | Fault::Freeze(n) | Fault::Leave(n) | Fault::Panic(n, _) => {
             vec![Thing::Instance(n)]
         }
-        Fault::Zombie(n) => {
+        Fault::Zombie(n) | Fault::Hang(n) => {
             let link = |to| Thing::Link(n, to);
             vec![Thing::Instance(n), link(Server::Database), link(Server::Kafka)]
         }
@@ -255,6 +260,7 @@ impl Fault {
             Self::Kill(_) => "kill -9 of an instance".to_owned(),
             Self::Freeze(_) => "SIGSTOP and SIGCONT of an instance".to_owned(),
             Self::Zombie(_) => "instance frozen with batches in hand".to_owned(),
+            Self::Hang(_) => "consumer threads of an instance hung".to_owned(),
             Self::Leave(_) => "SIGTERM of an instance".to_owned(),
             Self::Storm(_) => "storm of leaving and joining".to_owned(),
             Self::BrokerStop(_) => "broker stopped".to_owned(),

@@ -13,7 +13,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::wait;
 
@@ -186,17 +187,17 @@ impl Servers {
     /// It does not run, or does not end.
     pub fn stop_database(&self, how: Stop) -> Result<()> {
         let signal = match how {
-            Stop::Fast => Signal::INT,
-            Stop::Immediate => Signal::QUIT,
+            Stop::Fast => Signal::SIGINT,
+            Stop::Immediate => Signal::SIGQUIT,
             Stop::Kill => {
                 return finish(&mut self.services(Home::Postgres, &["kill", "postgres"])?);
             }
         };
         let pid = fs::read_to_string(self.directory.join("postgres/postgres/pid"))?;
-        let pid = Pid::from_raw(pid.trim().parse()?).context("a process id")?;
-        kill_process(pid, signal)?;
+        let pid = Pid::from_raw(pid.trim().parse()?);
+        kill(pid, signal)?;
         wait::until("PostgreSQL has stopped", STOP_WITHIN, || {
-            Ok((test_kill_process(pid).is_err() || is_zombie(pid)).then_some(()))
+            Ok((kill(pid, None).is_err() || is_zombie(pid)).then_some(()))
         })
     }
 
@@ -266,7 +267,7 @@ fn port(file: &Path) -> Result<SocketAddr> {
 
 /// Whether it has ended, and nobody has waited for it: in a container without an init nobody will.
 fn is_zombie(pid: Pid) -> bool {
-    let path = format!("/proc/{}/stat", pid.as_raw_nonzero());
+    let path = format!("/proc/{}/stat", pid.as_raw());
     let stat = fs::read_to_string(path).unwrap_or_default();
     stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z'))
 }

@@ -18,9 +18,9 @@ fn the_same_seed_gives_the_same_schedule_and_another_one_another() {
 fn every_kind_that_is_possible_comes_early() {
     let kinds = |size: &Dimensions<'_>| {
         let steps = draw(3, size);
-        steps.iter().take(20).map(|step| step.fault.kind()).collect::<BTreeSet<_>>()
+        steps.iter().take(21).map(|step| step.fault.kind()).collect::<BTreeSet<_>>()
     };
-    assert_eq!(kinds(&SIZE).len(), 20);
+    assert_eq!(kinds(&SIZE).len(), 21);
     let alone = kinds(&Dimensions { instances: 1, brokers: 1, panics: false, ..SIZE });
     assert!(alone.iter().all(|kind| !kind.contains("storm") && !kind.contains("panic")));
 }
@@ -31,9 +31,11 @@ fn an_instance_has_one_fault_at_a_time() {
         let steps = draw(seed, &SIZE);
         for number in 1..=3 {
             let of = |step: &&Step| match step.fault {
-                Fault::Kill(n) | Fault::Freeze(n) | Fault::Zombie(n) | Fault::Leave(n) => {
-                    n == number
-                }
+                Fault::Kill(n)
+                | Fault::Freeze(n)
+                | Fault::Zombie(n)
+                | Fault::Hang(n)
+                | Fault::Leave(n) => n == number,
                 Fault::Storm(_) => true,
                 _ => false,
             };
