@@ -30,9 +30,18 @@ const CHUNK: usize = 50_000;
 /// env $(scripts/services env) cargo bench --bench compare
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Records in the topic: 0.5 % repeats, 0.1 % malformed, unknown and negative ones each
+    /// Records in the topic
     #[arg(long, default_value_t = 2_000_000)]
     records: usize,
+    /// Records that repeat an earlier one of their partition, as a share
+    #[arg(long, default_value_t = 0.005)]
+    repeats: f64,
+    /// Records that only the table's check refuses, as a share
+    #[arg(long, default_value_t = 0.0)]
+    refused: f64,
+    /// Records that cannot be read, as a share
+    #[arg(long, default_value_t = 0.001)]
+    malformed: f64,
     /// Partitions of the topic
     #[arg(long, default_value_t = 12)]
     partitions: i32,
@@ -75,7 +84,13 @@ fn main() {
 
 /// Sends the records and keeps the rows that must come of them.
 fn fill(stage: &Stage, arguments: &Arguments, rows: &mut Rows) {
-    let mix = Mix { odd_spelling: false, ..Mix::USUAL };
+    let mix = Mix {
+        duplicates: arguments.repeats,
+        negative_costs: arguments.refused,
+        malformed: arguments.malformed,
+        odd_spelling: false,
+        ..Mix::CLEAN
+    };
     let mut records = Generator::new(1, arguments.partitions, mix, &stage.reference);
     let begun = Instant::now();
     let mut left = arguments.records;

@@ -112,7 +112,7 @@ impl Start<'_> {
     }
 
     fn lookup_pool(&self) -> QueryPool {
-        let settings = SessionSettings { custom_plans: true, ..self.settings() };
+        let settings = SessionSettings { lookups: true, ..self.settings() };
         QueryPool::new(self.database, settings, LOOKUP_CONNECTIONS, self.runtime)
     }
 
