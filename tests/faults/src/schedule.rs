@@ -63,18 +63,28 @@ pub enum Fault {
     Panic(u32, &'static str),
 }
 
-/// The messages at which an actor can be made to panic.
-pub const PANICS: [&str; 10] = [
-    "PersisterActor.WorkedChunk",
-    "PartitionActor.PolledBatch",
-    "PartitionActor.BatchSaved",
-    "PartitionActor.BatchGivenUp",
-    "PartitionActor.PartitionAcquired",
-    "ContextLoader.DecodedBatch",
-    "WorkerPool.LoadedBatch",
-    "WorkerActor.WorkChunk",
+/// The messages at which an actor can be made to panic: the points of `longshore_actors::faults`.
+pub const PANICS: [&str; 20] = [
     "Acquirer.AcquirePartitions",
+    "Acquirer.Acquired",
     "ConsumerThread.Poll",
+    "ContextLoader.DecodedBatch",
+    "ContextLoader.Loaded",
+    "HealthActor.HealthReport",
+    "HealthActor.Look",
+    "PartitionActor.BatchGivenUp",
+    "PartitionActor.BatchSaved",
+    "PartitionActor.BeginAgain",
+    "PartitionActor.HandedInBatch",
+    "PartitionActor.PartitionAcquired",
+    "PartitionActor.Reacquired",
+    "PartitionActor.RowChanged",
+    "PersisterActor.Saved",
+    "PersisterActor.Sweep",
+    "PersisterActor.WorkedChunk",
+    "PositionWatcher.Look",
+    "WorkerActor.WorkChunk",
+    "WorkerPool.LoadedBatch",
 ];
 
 /// A fault, when it begins, and how long it lasts.
