@@ -1,5 +1,5 @@
-//! Carries a schedule out: each fault in its time, each healed in its time, and whoever ends without
-//! being asked is noticed and started again, as a process manager would.
+//! Carries a schedule out: each fault in its time, each healed in its time, and whoever ends
+//! without being asked is noticed and started again, as a process manager would.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -254,8 +254,8 @@ impl<'a> Conductor<'a> {
         self.set_link(number, Server::Kafka, Condition::BlackHole)
     }
 
-    /// Lets it go on before Kafka can tell it that its partitions are another's: it saves what it has
-    /// in hand, if nothing else holds it back.
+    /// Lets it go on before Kafka can tell it that its partitions are another's: it saves what it
+    /// has in hand, if nothing else holds it back.
     fn wake_zombie(&mut self, number: u32) -> Result<()> {
         self.stage.instance(number)?.thaw()?;
         wait::pass(UNAWARE, || self.notice())?;

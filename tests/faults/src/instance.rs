@@ -1,5 +1,6 @@
 //! The program under test: real processes with a configuration file each, started, asked to end,
-//! killed, frozen and thawed. Only processes that were started here are ever signalled, by their id.
+//! killed, frozen and thawed. Only processes that were started here are ever signalled, by their
+//! id.
 
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
@@ -190,8 +191,8 @@ impl Instance {
         self.signal(Signal::SIGCONT)
     }
 
-    /// Stops its consumer threads alone, as if they hung: Kafka takes its partitions away, and nobody
-    /// in the process is told.
+    /// Stops its consumer threads alone, as if they hung: Kafka takes its partitions away, and
+    /// nobody in the process is told.
     ///
     /// # Errors
     /// It may not be traced.

@@ -14,19 +14,20 @@ use rand::Rng;
 /// Breaks real servers, links and processes under real instances while records keep coming, and
 /// checks at the end that every record was settled exactly once.
 ///
-/// Everything is the run's own: PostgreSQL, Kafka, one to three instances, each with proxied links to
-/// the servers. Records go to an append pipeline (a table without any key, where a doubled record is
-/// seen, and a counter a key) and to the shipped ads pipeline. Poison is among them: records that are
-/// malformed, rejected, or make `work` panic.
+/// Everything is the run's own: PostgreSQL, Kafka, one to three instances, each with proxied links
+/// to the servers. Records go to an append pipeline (a table without any key, where a doubled
+/// record is seen, and a counter a key) and to the shipped ads pipeline. Poison is among them:
+/// records that are malformed, rejected, or make `work` panic.
 ///
 /// The schedule of faults is drawn from the seed: the same seed and numbers give the same faults at
-/// the same times and the same records (how the program under test meets them may differ). Kinds: an
-/// instance is killed, frozen, told to leave; storms of leaving and joining; a broker or PostgreSQL is
-/// stopped or killed and started again; database sessions are terminated; PostgreSQL takes no writes,
-/// or no connections; an instance's link to Kafka or PostgreSQL is cut, black-holed or slow.
+/// the same times and the same records (how the program under test meets them may differ). Kinds:
+/// an instance is killed, frozen, told to leave; storms of leaving and joining; a broker or
+/// PostgreSQL is stopped or killed and started again; database sessions are terminated; PostgreSQL
+/// takes no writes, or no connections; an instance's link to Kafka or PostgreSQL is cut,
+/// black-holed or slow.
 ///
-/// Exit status: 0 all is well, 1 something is wrong with the program under test, 2 the harness itself
-/// could not go on. A failure prints the seed, and keeps the logs and the schedule.
+/// Exit status: 0 all is well, 1 something is wrong with the program under test, 2 the harness
+/// itself could not go on. A failure prints the seed, and keeps the logs and the schedule.
 #[derive(Debug, Parser)]
 #[command(name = "scripts/soak", after_long_help = EXAMPLES)]
 struct Arguments {
@@ -45,7 +46,8 @@ struct Arguments {
     /// Kafka brokers: 1, or 3 with replication, so that leaders move
     #[arg(long, default_value_t = 1, value_parser = parse_brokers)]
     brokers: u32,
-    /// Only kinds of faults whose name in the table at the end contains this, such as `link to Kafka`
+    /// Only kinds of faults whose name in the table at the end contains this, such as `link to
+    /// Kafka`
     #[arg(long, default_value = "")]
     only: String,
     /// So many records that end the process that works them: abort and stack overflow, in turn

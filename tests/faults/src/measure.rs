@@ -1,5 +1,5 @@
-//! Measures how fast work goes on after two faults that every operator meets: PostgreSQL comes back,
-//! and one of two instances dies. The feed goes on meanwhile.
+//! Measures how fast work goes on after two faults that every operator meets: PostgreSQL comes
+//! back, and one of two instances dies. The feed goes on meanwhile.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -1,9 +1,9 @@
 //! A TCP proxy whose links can be cut, black-holed, slowed and healed. On 127.0.0.1 only.
 //!
 //! A black hole is what dropped packets are: connections are still accepted by the kernel, what is
-//! sent into them vanishes, nobody is told. What was on its way is held and arrives when the link is
-//! healed, as TCP would send it again: a COMMIT may reach the server long after its sender has given
-//! up. A connection that one end has closed meanwhile is closed at the other end only then.
+//! sent into them vanishes, nobody is told. What was on its way is held and arrives when the link
+//! is healed, as TCP would send it again: a COMMIT may reach the server long after its sender has
+//! given up. A connection that one end has closed meanwhile is closed at the other end only then.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -1,8 +1,8 @@
 //! Schedules of faults, drawn from a seed: the same seed and numbers give the same schedule.
 //!
 //! Each kind comes once, in drawn order, before any comes again by its weight. Faults of different
-//! things may overlap; one thing has one fault at a time, and two instances are never frozen, killed
-//! or away for longer than their own fault lasts.
+//! things may overlap; one thing has one fault at a time, and two instances are never frozen,
+//! killed or away for longer than their own fault lasts.
 
 use std::fmt;
 use std::time::Duration;
@@ -30,12 +30,13 @@ pub enum Fault {
     /// SIGSTOP of an instance; SIGCONT later.
     Freeze(u32),
     /// An instance is frozen with batches in hand that it could not save, because its link to
-    /// PostgreSQL was cut. That one heals while it stands still; the link to Kafka, by which it could
-    /// know that its partitions are another's, is silent until some time after it has woken up.
+    /// PostgreSQL was cut. That one heals while it stands still; the link to Kafka, by which it
+    /// could know that its partitions are another's, is silent until some time after it has woken
+    /// up.
     Zombie(u32),
     /// An instance's consumer threads hang for longer than it may not poll, so that Kafka takes its
-    /// partitions away and nobody in it knows; its link to PostgreSQL is cut before, and heals in the
-    /// end, so that there are batches in hand.
+    /// partitions away and nobody in it knows; its link to PostgreSQL is cut before, and heals in
+    /// the end, so that there are batches in hand.
     Hang(u32),
     /// SIGTERM of an instance; started again later.
     Leave(u32),

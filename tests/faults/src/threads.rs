@@ -1,5 +1,5 @@
-//! Stops single threads of an instance, as a call that never returns does, by ptrace: SIGSTOP stops a
-//! whole process, whose clocks then tell all its threads at once how late it is.
+//! Stops single threads of an instance, as a call that never returns does, by ptrace: SIGSTOP stops
+//! a whole process, whose clocks then tell all its threads at once how late it is.
 
 use std::fs;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! A schedule can be run again from its seed, has every kind of fault, and breaks one thing once at a
-//! time.
+//! A schedule can be run again from its seed, has every kind of fault, and breaks one thing once at
+//! a time.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
-//! The check of the append table finds what it is for: a lost record, a doubled one, a broken order, a
-//! record that should have been parked, a counter that is wrong.
+//! The check of the append table finds what it is for: a lost record, a doubled one, a broken
+//! order, a record that should have been parked, a counter that is wrong.
 
 use std::io::Write as _;
 
@@ -24,7 +24,8 @@ fn a_lost_record_is_found() {
 #[test]
 fn a_doubled_record_is_found_in_the_table_and_in_its_counter() {
     let again = format!(
-        "insert into faults.appended ({COLUMNS}) select {COLUMNS} from faults.appended where id = 77"
+        "insert into faults.appended ({COLUMNS})
+         select {COLUMNS} from faults.appended where id = 77"
     );
     bites(&again, "is saved twice");
     bites(&again, "the counter of key-");
@@ -33,8 +34,8 @@ fn a_doubled_record_is_found_in_the_table_and_in_its_counter() {
 #[test]
 fn a_broken_order_is_found() {
     bites(
-        "with pair as (select key, min(id) as one, max(id) as other from faults.appended group by key
-            having count(*) > 1 limit 1)
+        "with pair as (select key, min(id) as one, max(id) as other from faults.appended
+            group by key having count(*) > 1 limit 1)
          update faults.appended set id = case id when one then other else one end
          from pair where id in (one, other)",
         "was saved after",

@@ -1,5 +1,5 @@
-//! Feeds the append pipeline and checks its table: every record one row, none twice, in the order of
-//! its key, and a counter for each key that says the same.
+//! Feeds the append pipeline and checks its table: every record one row, none twice, in the order
+//! of its key, and a counter for each key that says the same.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
