@@ -35,6 +35,13 @@ pub struct Program {
     pub environment: Vec<(String, String)>,
 }
 
+impl Program {
+    /// Whether its actors can be made to panic: only those of our own program can.
+    pub fn can_panic(&self) -> bool {
+        self.binary.file_name().is_some_and(|name| name == "longshore-faults-instance")
+    }
+}
+
 /// An end that nobody asked for.
 #[derive(Clone, Debug)]
 pub struct Exit {
@@ -87,6 +94,11 @@ impl Instance {
             may_end: false,
             was_young: false,
         })
+    }
+
+    /// Whether its actors can be made to panic.
+    pub fn can_panic(&self) -> bool {
+        self.program.can_panic()
     }
 
     /// Its number, from 1.
@@ -253,7 +265,7 @@ impl Instance {
             .env_remove("RUST_LOG")
             .env_remove("RUST_BACKTRACE")
             .envs(self.program.environment.iter().cloned());
-        if cfg!(feature = "faults") {
+        if self.program.can_panic() {
             command.env("LONGSHORE_FAULTS", self.faults());
         }
         let log = self.open_log()?;

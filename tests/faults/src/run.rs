@@ -133,7 +133,7 @@ fn draw(plan: &Plan) -> Vec<Step> {
             faults: plan.faults,
             instances: plan.instances,
             brokers: plan.brokers,
-            panics: cfg!(feature = "faults"),
+            panics: plan.program.can_panic(),
             only: &plan.only,
         },
     )

@@ -65,7 +65,7 @@ pub enum Fault {
 }
 
 /// The messages at which an actor can be made to panic: the points of `longshore_actors::faults`.
-pub const PANICS: [&str; 20] = [
+pub const PANICS: [&str; 21] = [
     "Acquirer.AcquirePartitions",
     "Acquirer.Acquired",
     "ConsumerThread.Poll",
@@ -77,7 +77,8 @@ pub const PANICS: [&str; 20] = [
     "PartitionActor.BatchSaved",
     "PartitionActor.BeginAgain",
     "PartitionActor.HandedInBatch",
-    "PartitionActor.PartitionAcquired",
+    "PartitionActor.ClaimAnswer",
+    "PartitionActor.Marked",
     "PartitionActor.Reacquired",
     "PartitionActor.RowChanged",
     "PersisterActor.Saved",
