@@ -13,7 +13,8 @@ use super::error::{ConfigError, Problem};
 /// What all variables of ours begin with.
 const PREFIX: &str = "LONGSHORE_";
 
-/// Variables that are not keys: read elsewhere (the log filter, the flags' own variables, tests, faults).
+/// Variables that are not keys: read elsewhere (the log filter, the flags' own variables, tests,
+/// faults).
 const RESERVED: [&str; 5] = ["LOG", "LOG_FORMAT", "CONFIG", "FAULTS", "BUG"];
 const RESERVED_PREFIXES: [&str; 2] = ["TEST_", "DEMO_"];
 
