@@ -175,6 +175,13 @@ impl Process {
         });
     }
 
+    /// Waits until its log says `word`, in any case.
+    pub(crate) fn writes(&mut self, word: &str) {
+        let (log, word) = (self.stderr.clone(), word.to_lowercase());
+        let what = format!("it says {word:?}");
+        self.runs_until(&what, || read(&log).to_lowercase().contains(&word));
+    }
+
     /// Waits for its end.
     pub(crate) fn wait(mut self) -> Finished {
         let what = format!("`longshore {}` ends", self.what);
