@@ -65,6 +65,8 @@ pub(super) fn settings() -> SessionSettings {
 pub(super) struct Acquirer {
     /// The reserved connection: a busy pool must not keep a new owner from fencing the old one.
     pub(super) pool: SessionPool,
+    /// The pipeline's name.
+    pub(super) pipeline: String,
     /// The consumer group.
     pub(super) group: String,
     /// Who we are.
@@ -192,7 +194,9 @@ impl Acquirer {
             return Acquired::Fallen;
         }
         if let Some(unfit) = unfit.get(&partition.topic) {
-            return Acquired::Refused { reason: unfit.message(&self.group, &partition.topic) };
+            return Acquired::Refused {
+                reason: unfit.message(&self.pipeline, &self.group, &partition.topic),
+            };
         }
         let Some(row) = row else {
             let reason = format!("the broker does not know {partition} yet");
@@ -200,9 +204,9 @@ impl Acquirer {
         };
         let now = &topics[&partition.topic];
         match Unfit::find(now, row.cluster_id.as_deref(), row.topic_id) {
-            Some(unfit) => {
-                Acquired::Refused { reason: unfit.message(&self.group, &partition.topic) }
-            }
+            Some(unfit) => Acquired::Refused {
+                reason: unfit.message(&self.pipeline, &self.group, &partition.topic),
+            },
             None => Acquired::Held {
                 epoch: row.epoch + 1,
                 next_offset: row.next_offset,

@@ -54,7 +54,7 @@ impl Unfit {
     }
 
     /// What is wrong, and the two ways out.
-    pub(super) fn message(&self, group: &str, topic: &str) -> String {
+    pub(super) fn message(&self, pipeline: &str, group: &str, topic: &str) -> String {
         let what = match self {
             Self::Topic { stored, now } => {
                 format!("topic {topic} was made anew: its id was {stored} and is {now} now")
@@ -65,7 +65,7 @@ impl Unfit {
         };
         format!(
             "{what}, so the offsets stored for group {group} mean nothing in it. Nothing was \
-             changed. To go on with this topic: `longshore offsets set PIPELINE --topic {topic} \
+             changed. To go on with this topic: `longshore offsets set {pipeline} --topic {topic} \
              --to earliest`. To keep the stored offsets: read it under another group name"
         )
     }

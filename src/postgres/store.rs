@@ -67,12 +67,13 @@ impl PostgresStore {
         let sessions = (0..params.sessions).map(|_| Session::new(pool(settings))).collect();
         let watch = Watch::new(
             params.queries.clone(),
-            params.group.clone(),
+            (params.pipeline.clone(), params.group.clone()),
             params.owner.clone(),
             params.positions.clone(),
         );
         let acquirer = Acquirer {
             pool: pool(acquire::settings()),
+            pipeline: params.pipeline.clone(),
             group: params.group.clone(),
             owner: params.owner.clone(),
             start: params.start,

@@ -27,6 +27,8 @@ const TOPIC_INTERVAL: Duration = Duration::from_secs(2);
 pub(super) struct Watch {
     /// Short queries, on the connections that lookups use.
     pub(super) pool: QueryPool,
+    /// The pipeline's name.
+    pub(super) pipeline: String,
     /// The consumer group.
     pub(super) group: String,
     /// Who we are.
@@ -46,11 +48,11 @@ struct Seen {
 impl Watch {
     pub(super) fn new(
         pool: QueryPool,
-        group: String,
+        (pipeline, group): (String, String),
         owner: Owner,
         positions: Arc<dyn Positions>,
     ) -> Self {
-        Self { pool, group, owner, positions, asked_at: Mutex::default() }
+        Self { pool, pipeline, group, owner, positions, asked_at: Mutex::default() }
     }
 
     /// See [`longshore_actors::ports::Store::look`].
@@ -80,7 +82,7 @@ impl Watch {
             }
             (_, Some(stored), Some(now)) if stored != now => {
                 let unfit = Unfit::Topic { stored, now };
-                let reason = unfit.message(&self.group, &fence.partition().topic);
+                let reason = unfit.message(&self.pipeline, &self.group, &fence.partition().topic);
                 Stored::Unfit { reason }
             }
             _ => Stored::AsLeft,

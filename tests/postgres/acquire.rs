@@ -123,7 +123,7 @@ async fn a_topic_made_anew_or_of_another_cluster_is_refused_and_nothing_is_chang
     for answer in &answers {
         let reason = refusal(answer);
         assert!(reason.contains("made anew"), "{reason}");
-        assert!(reason.contains("`longshore offsets set --group longshore.things --topic things"));
+        assert!(reason.contains("`longshore offsets set things --topic things"));
         assert!(reason.contains("another group name"), "{reason}");
     }
     broker.change(|topic| (topic.topic_id, topic.cluster_id) = (None, "cluster-2".to_owned()));
