@@ -24,6 +24,7 @@ use crate::ports::{Acquired, Source, StopReason, Store, Stored};
 use crate::record::NextOffset;
 use crate::register::{BeginAgain, Register, Registered, RowChanged};
 use crate::stage::Stage;
+use crate::stages;
 use crate::supervise::{Backoff, Post, Watched};
 
 /// See the module.
@@ -114,7 +115,9 @@ impl<P: Pipeline> PartitionActor<P> {
         let home = Home { saved: ctx.address().recipient(), given_up: ctx.address().recipient() };
         let pulse = self.post.pulse();
         pulse.turn_to(Some(self.fence.partition()));
+        let began = Instant::now();
         let (events, keys) = self.decoder.decode(held.parcel.clone(), pulse);
+        stages::DECODE.took(began.elapsed());
         pulse.turn_to(None);
         let batch = Batch::new(self.fence.clone(), held, position.attempt, home);
         self.loader.forward(DecodedBatch { batch: Arc::new(batch), events, keys });
@@ -198,6 +201,9 @@ impl<P: Pipeline> PartitionActor<P> {
             return;
         }
         warn!(partition = %self.fence.partition(), %reason, "partition stopped");
+        if matches!(reason, StopReason::Fenced { .. }) {
+            self.fence.counts().add_fenced();
+        }
         self.state = State::Stopped;
         self.fence.fall();
         // Whoever owns the partition next reads them again.

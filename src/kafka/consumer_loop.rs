@@ -244,6 +244,7 @@ impl<'c> ConsumerLoop<'c> {
         let mut problem = false;
         self.context.status.update(|status| {
             status.partitions = partitions;
+            status.last_round = Some(now);
             problem = status.problem.is_some();
         });
         if problem && now.duration_since(self.probed_at) >= PROBE_INTERVAL {

@@ -76,7 +76,10 @@ impl Rebalancer {
 
     fn assign(&self, consumer: &BaseConsumer<Self>, partitions: Vec<PartitionId>) {
         tracing::info!(?partitions, "partitions assigned");
-        self.status.update(|status| status.rebalances_assigned += 1);
+        self.status.update(|status| {
+            status.rebalances_assigned += 1;
+            status.joined = true;
+        });
         let new: Vec<_> = {
             let assigned = self.assigned();
             partitions.into_iter().filter(|p| !assigned.doors.contains_key(p)).collect()
@@ -126,6 +129,7 @@ impl Rebalancer {
         tracing::info!(?partitions, lost, "partitions revoked");
         self.status.update(|status| {
             *(if lost { &mut status.rebalances_lost } else { &mut status.rebalances_revoked }) += 1;
+            status.joined = !lost && self.protocol == Protocol::Cooperative;
         });
         let doors: Vec<_> = partitions.iter().filter_map(|p| assigned.doors.remove(p)).collect();
         let wait = if lost || assigned.closing { Duration::ZERO } else { self.revoke_wait };

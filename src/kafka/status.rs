@@ -2,6 +2,7 @@
 //! read by anybody.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use hashbrown::HashMap;
 use longshore_actors::record::{NextOffset, PartitionId};
@@ -25,6 +26,10 @@ pub struct StatusSnapshot {
     pub rebalances_lost: u64,
     /// What the brokers refuse or why none of them answers; `None` while all is well.
     pub problem: Option<String>,
+    /// Whether the group has given us our share of its partitions, which may be none.
+    pub joined: bool,
+    /// When the thread last came round; `None` before its first time.
+    pub last_round: Option<Instant>,
 }
 
 /// One assigned partition.

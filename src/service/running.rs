@@ -11,8 +11,9 @@ use longshore_actors::record::PartitionId;
 use longshore_actors::topology::{House, HouseDown};
 
 use super::ServiceError;
+use super::view::Parts;
 use crate::config::PipelineConfig;
-use crate::kafka::{ConsumerHandle, PartitionState, StatusSnapshot};
+use crate::kafka::{ConsumerHandle, ConsumerStatus, PartitionState, StatusSnapshot};
 
 /// See the module.
 pub struct RunningPipeline {
@@ -25,6 +26,7 @@ pub struct RunningPipeline {
 trait Standing {
     fn ledger(&self) -> Ledger;
     fn health(&self) -> HouseHealth;
+    fn parts(&self, consumer: ConsumerStatus) -> Parts;
     fn down(&self) -> LocalBoxFuture<'_, HouseDown>;
     fn stop(self: Box<Self>);
 }
@@ -36,6 +38,11 @@ impl<P: Pipeline> Standing for House<P> {
 
     fn health(&self) -> HouseHealth {
         House::health(self)
+    }
+
+    fn parts(&self, consumer: ConsumerStatus) -> Parts {
+        let (ledger, register) = (House::ledger(self).clone(), self.register());
+        Parts { ledger, health: self.health_board(), register, consumer }
     }
 
     fn down(&self) -> LocalBoxFuture<'_, HouseDown> {
@@ -69,6 +76,11 @@ impl RunningPipeline {
     /// How its actors are.
     pub fn health(&self) -> HouseHealth {
         self.house.health()
+    }
+
+    /// Where its state is read from any thread.
+    pub(super) fn parts(&self) -> Parts {
+        self.house.parts(self.consumer.status().clone())
     }
 
     /// What its consumer thread is doing.

@@ -38,6 +38,11 @@ impl Ends {
         }
     }
 
+    /// All partitions.
+    pub(super) fn partitions(&self) -> Vec<PartitionId> {
+        self.ends.keys().cloned().collect()
+    }
+
     /// The partitions that are not saved up to their end, or have records that come back.
     ///
     /// # Errors

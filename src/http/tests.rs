@@ -1,0 +1,1 @@
+//! Health judged on made-up snapshots.
