@@ -160,10 +160,17 @@ impl Batch {
     }
 }
 
-impl Drop for Batch {
-    fn drop(&mut self) {
+impl Batch {
+    /// Gives the batch up because a part of it was lost.
+    pub fn lose(&self) {
         let outcome_unknown = self.begun.load(SeqCst);
         self.give_up(GivenUp::Lost { outcome_unknown });
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        self.lose();
     }
 }
 
@@ -191,7 +198,8 @@ pub struct LoadedBatch<P: Pipeline> {
     pub context: Arc<P::Context>,
 }
 
-/// The part of a batch that one worker works.
+/// The part of a batch that one worker works. Dropped before it was worked (its worker died), it
+/// loses the batch: the other parts wait for it.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct WorkChunk<P: Pipeline> {
@@ -203,6 +211,27 @@ pub struct WorkChunk<P: Pipeline> {
     pub piece: u32,
     /// The number of parts of the batch.
     pub pieces: u32,
+    worked: bool,
+}
+
+impl<P: Pipeline> WorkChunk<P> {
+    /// Part `piece.0` of `piece.1` of a batch.
+    pub fn new(loaded: Arc<LoadedBatch<P>>, records: ChunkRecords, piece: (u32, u32)) -> Self {
+        Self { loaded, records, piece: piece.0, pieces: piece.1, worked: false }
+    }
+
+    /// It was worked, and what came of it was sent on.
+    pub fn done(mut self) {
+        self.worked = true;
+    }
+}
+
+impl<P: Pipeline> Drop for WorkChunk<P> {
+    fn drop(&mut self) {
+        if !self.worked {
+            self.loaded.batch.lose();
+        }
+    }
 }
 
 /// Which records of a batch belong to a part.
@@ -214,7 +243,8 @@ pub enum ChunkRecords {
     Listed(Vec<u32>),
 }
 
-/// A part of a batch as its worker leaves it: rows encoded, the rest counted.
+/// A part of a batch as its worker leaves it: rows encoded, the rest counted. Dropped before the
+/// batch is settled, it loses the batch: the other parts wait for it.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct WorkedChunk {
@@ -250,6 +280,13 @@ impl WorkedChunk {
             duplicate,
             rejections,
         }
+    }
+}
+
+impl Drop for WorkedChunk {
+    fn drop(&mut self) {
+        // Does nothing once the batch is settled or given up.
+        self.batch.lose();
     }
 }
 

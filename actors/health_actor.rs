@@ -83,14 +83,15 @@ impl HealthActor {
         self.post.pulse().step();
     }
 
-    /// Since when no standing actor has had anything in hand.
+    /// Since when no standing actor has had anything to do but to wait for others.
     fn all_idle_since(&self, now: Instant) -> Option<Instant> {
         let standing = self.actors.iter().filter(|(who, _)| matches!(who, Who::Standing(..)));
         let mut since = None::<Instant>;
         for (_, seen) in standing {
-            let waits = seen.report.pulse.waits_for().is_some();
-            if seen.report.signs.in_hand > 0 || waits || now - seen.reported_at > LOOK_INTERVAL * 3
-            {
+            let HealthReport { signs, pulse, .. } = &seen.report;
+            let acts = signs.busy.is_some() || pulse.place().is_some();
+            let silent = now - seen.reported_at > LOOK_INTERVAL * 3;
+            if acts || silent || pulse.waits_for().is_some() {
                 return None;
             }
             since = Some(since.map_or(seen.moved_at, |since| since.max(seen.moved_at)));

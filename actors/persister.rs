@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use hashbrown::HashMap;
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -52,7 +51,7 @@ pub struct PersisterActor {
     store: Arc<dyn Store>,
     board: CommitBoard,
     /// Batches by assignment and place: parts are gathered here until they are complete.
-    gathered: HashMap<u64, BTreeMap<NextOffset, WorkedBatch>>,
+    gathered: BTreeMap<u64, BTreeMap<NextOffset, WorkedBatch>>,
     /// Since when the session has a transaction under way.
     saving_since: Option<Instant>,
     post: Post,
@@ -65,7 +64,7 @@ impl PersisterActor {
         board: CommitBoard,
         post: Post,
     ) -> Self {
-        Self { session, store, board, gathered: HashMap::new(), saving_since: None, post }
+        Self { session, store, board, gathered: BTreeMap::new(), saving_since: None, post }
     }
 
     fn gather(&mut self, chunk: WorkedChunk) {
@@ -108,6 +107,8 @@ impl PersisterActor {
     fn next_group(&mut self) -> Vec<WorkedBatch> {
         let (mut group, mut records) = (Vec::new(), 0);
         for places in self.gathered.values_mut() {
+            // One of an older attempt would stand before those whose turn it is.
+            places.retain(|_, worked| worked.batch.is_current());
             let mut expected = None;
             while records < TRANSACTION_RECORDS_MAX {
                 let Some(batch) = take_next(places, expected) else { break };
@@ -156,12 +157,13 @@ impl PersisterActor {
     }
 
     /// Drops batches of ended assignments and of older attempts, and their tickets with them.
-    fn sweep(&mut self) {
+    fn sweep(&mut self, ctx: &mut Context<Self>) {
         faults::point("PersisterActor", "Sweep");
         for places in self.gathered.values_mut() {
             places.retain(|_, worked| worked.batch.is_current());
         }
         self.gathered.retain(|_, places| !places.is_empty());
+        self.save(ctx);
     }
 }
 
@@ -209,7 +211,7 @@ impl Actor for PersisterActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.post.take_up(self, ctx);
-        ctx.run_interval(SWEEP_INTERVAL, |this, _| this.sweep());
+        ctx.run_interval(SWEEP_INTERVAL, |this, ctx| this.sweep(ctx));
     }
 }
 

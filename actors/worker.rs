@@ -149,5 +149,6 @@ impl<P: Pipeline> Handler<WorkChunk<P>> for WorkerActor<P> {
             self.post.pulse().turn_to(None);
             self.persisters.forward(worked);
         }
+        chunk.done();
     }
 }

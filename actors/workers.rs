@@ -111,7 +111,7 @@ impl<P: Pipeline> Handler<LoadedBatch<P>> for WorkerPool<P> {
         let pieces = u32::try_from(placed.len()).expect("fewer pieces than records");
         let loaded = Arc::new(loaded);
         for (piece, (worker, records)) in (0u32..).zip(placed) {
-            let chunk = WorkChunk { loaded: loaded.clone(), records, piece, pieces };
+            let chunk = WorkChunk::new(loaded.clone(), records, (piece, pieces));
             self.workers[worker].forward(chunk);
         }
     }

@@ -51,9 +51,16 @@ impl MemorySource {
         self.lock().stops.get(&door.fence().incarnation()).cloned()
     }
 
-    /// Puts a new door in the place of each one that was asked to be opened again.
+    /// Puts a new door in the place of each one that was asked to be opened again, or that another
+    /// owner fenced: a consumer that is still assigned such a partition begins anew.
     pub fn serve(&self, front: &dyn Front, doors: &mut [Door]) {
-        for incarnation in std::mem::take(&mut self.lock().reopened) {
+        let mut told = self.lock();
+        let mut reopened = std::mem::take(&mut told.reopened);
+        let is_fenced = |reason: &StopReason| matches!(reason, StopReason::Fenced { .. });
+        let fenced = told.stops.extract_if(|_, reason| is_fenced(reason));
+        reopened.extend(fenced.map(|(incarnation, _)| incarnation));
+        drop(told);
+        for incarnation in reopened {
             let door = doors.iter_mut().find(|door| door.fence().incarnation() == incarnation);
             if let Some(door) = door {
                 let opened = front.assign(vec![door.fence().partition().clone()]);

@@ -45,14 +45,14 @@ pub struct SavedRow {
 struct OffsetRow {
     epoch: i64,
     next_offset: NextOffset,
-    /// An operator moved the offset, and nobody has taken the partition over since.
-    moved: bool,
+    /// The assignment that owns it; `None` after an operator moved the offset.
+    owner: Option<u64>,
 }
 
 impl OffsetRow {
-    fn take(&mut self) -> (i64, NextOffset) {
+    fn take(&mut self, fence: &Fence) -> (i64, NextOffset) {
         self.epoch += 1;
-        self.moved = false;
+        self.owner = Some(fence.incarnation());
         (self.epoch, self.next_offset)
     }
 }
@@ -70,12 +70,53 @@ struct Content {
 pub struct MemoryStore {
     content: Arc<Mutex<Content>>,
     latency: Duration,
+    weather: Arc<Mutex<Option<fastrand::Rng>>>,
 }
 
 impl MemoryStore {
     /// A store that takes `latency` for each answer.
     pub fn new(latency: Duration) -> Self {
-        Self { content: Arc::default(), latency }
+        Self { content: Arc::default(), latency, weather: Arc::default() }
+    }
+
+    /// From here on, answers take anything from nothing to a second, and some are refused or lost,
+    /// as `seed` has it; `None`: no longer.
+    pub fn set_weather(&self, seed: Option<u64>) {
+        *self.weather() = seed.map(fastrand::Rng::with_seed);
+    }
+
+    fn weather(&self) -> MutexGuard<'_, Option<fastrand::Rng>> {
+        self.weather.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for as long as the store takes.
+    async fn answer_time(&self) {
+        let stormy = self.weather().as_mut().map(|rng| match rng.u32(..100) {
+            0..70 => rng.u64(..10),
+            70..97 => rng.u64(..100),
+            _ => rng.u64(..1000),
+        });
+        tokio::time::sleep(stormy.map_or(self.latency, Duration::from_millis)).await;
+    }
+
+    /// What goes wrong with a query: before it was carried out, or after.
+    fn query_fault(&self) -> Option<Fault> {
+        let mut weather = self.weather();
+        match weather.as_mut()?.u32(..100) {
+            0..4 => Some(Fault::Retry),
+            4..8 => Some(Fault::CommittedUnheard),
+            _ => None,
+        }
+    }
+
+    fn save_fault(&self) -> Option<Fault> {
+        let mut weather = self.weather();
+        match weather.as_mut()?.u32(..100) {
+            0..5 => Some(Fault::Retry),
+            5..10 => Some(Fault::CommittedUnheard),
+            10..15 => Some(Fault::RolledBackUnheard),
+            _ => None,
+        }
     }
 
     /// Orders faults for the next saves.
@@ -103,7 +144,7 @@ impl MemoryStore {
         let mut content = self.lock();
         content.rows.retain(|row| row.partition != *partition || row.offset.0 < next_offset.0);
         if let Some(row) = content.offsets.get_mut(partition) {
-            *row = OffsetRow { epoch: row.epoch + 1, next_offset, moved: true };
+            *row = OffsetRow { epoch: row.epoch + 1, next_offset, owner: None };
         }
     }
 
@@ -126,7 +167,7 @@ impl Content {
             let row = content.offsets[&partition].clone();
             let at = *expected.get(&partition).unwrap_or(&row.next_offset);
             if row.epoch != position.epoch || at != worked.batch.from {
-                let owner = (!row.moved).then(|| "another owner".to_owned());
+                let owner = row.owner.map(|_| "another owner".to_owned());
                 return BatchReport::Fenced { owner };
             }
             expected.insert(partition.clone(), worked.batch.to);
@@ -171,39 +212,60 @@ impl Store for MemoryStore {
         fences: &'a [Arc<Fence>],
     ) -> BoxFuture<'a, Result<Vec<Acquired>, StoreError>> {
         async move {
-            tokio::time::sleep(self.latency).await;
+            self.answer_time().await;
+            let fault = self.query_fault();
+            if fault == Some(Fault::Retry) {
+                return Err(StoreError::Retry("refused".to_owned()));
+            }
             let mut content = self.lock();
             let acquire = |fence: &Arc<Fence>| {
                 if !fence.stands() {
                     return Acquired::Fallen;
                 }
-                let start = OffsetRow { epoch: 0, next_offset: NextOffset(0), moved: false };
+                let start = OffsetRow { epoch: 0, next_offset: NextOffset(0), owner: None };
                 let row = content.offsets.entry(fence.partition().clone()).or_insert(start);
-                let (epoch, next_offset) = row.take();
+                let (epoch, next_offset) = row.take(fence);
                 Acquired::Held { epoch, next_offset }
             };
-            Ok(fences.iter().map(acquire).collect())
+            let answers = fences.iter().map(acquire).collect();
+            match fault {
+                None => Ok(answers),
+                Some(_) => Err(StoreError::Retry("the answer is lost".to_owned())),
+            }
         }
         .boxed()
     }
 
     fn reacquire<'a>(&'a self, fence: &'a Fence) -> BoxFuture<'a, Result<Acquired, StoreError>> {
         async move {
-            tokio::time::sleep(self.latency).await;
+            self.answer_time().await;
+            let fault = self.query_fault();
+            if fault == Some(Fault::Retry) {
+                return Err(StoreError::Retry("refused".to_owned()));
+            }
             let mut content = self.lock();
             let held = fence.position().map(|position| position.epoch);
             let row = content.offsets.get_mut(fence.partition());
-            Ok(match row {
-                Some(row) if row.moved => {
-                    let (epoch, next_offset) = row.take();
-                    Acquired::Moved { epoch, next_offset }
-                }
-                Some(row) if Some(row.epoch) == held => {
-                    let (epoch, next_offset) = row.take();
+            let Some(row) = row else {
+                return Ok(Acquired::Refused { reason: "no such row".to_owned() });
+            };
+            let answer = match row.owner {
+                Some(owner) if owner == fence.incarnation() && held == Some(row.epoch) => {
+                    let (epoch, next_offset) = row.take(fence);
                     Acquired::Held { epoch, next_offset }
                 }
-                _ => Acquired::Fenced { owner: Some("another owner".to_owned()) },
-            })
+                Some(owner) if owner != fence.incarnation() => {
+                    Acquired::Fenced { owner: Some("another owner".to_owned()) }
+                }
+                _ => {
+                    let (epoch, next_offset) = row.take(fence);
+                    Acquired::Moved { epoch, next_offset }
+                }
+            };
+            match fault {
+                None => Ok(answer),
+                Some(_) => Err(StoreError::Retry("the answer is lost".to_owned())),
+            }
         }
         .boxed()
     }
@@ -213,13 +275,13 @@ impl Store for MemoryStore {
         fences: &'a [Arc<Fence>],
     ) -> BoxFuture<'a, Result<Vec<Stored>, StoreError>> {
         async move {
-            tokio::time::sleep(self.latency).await;
+            self.answer_time().await;
             let content = self.lock();
             let look = |fence: &Arc<Fence>| {
                 let held = fence.position().map(|position| position.epoch);
                 match content.offsets.get(fence.partition()) {
-                    Some(row) if row.moved => Stored::Moved,
-                    Some(row) if held.is_some_and(|held| held < row.epoch) => {
+                    Some(row) if row.owner.is_none() => Stored::Moved,
+                    Some(row) if row.owner != Some(fence.incarnation()) && held.is_some() => {
                         Stored::Taken { owner: "another owner".to_owned() }
                     }
                     _ => Stored::AsLeft,
@@ -236,9 +298,9 @@ impl Store for MemoryStore {
         group: &'a [WorkedBatch],
     ) -> BoxFuture<'a, Result<Vec<BatchReport>, SaveError>> {
         async move {
-            tokio::time::sleep(self.latency).await;
+            self.answer_time().await;
             let mut content = self.lock();
-            let fault = content.faults.pop_front();
+            let fault = content.faults.pop_front().or_else(|| self.save_fault());
             let settled = |reports: Vec<BatchReport>| {
                 let settled = reports.iter().map(|report| match report {
                     BatchReport::Saved(settled) => Some(*settled),
@@ -263,7 +325,7 @@ impl Store for MemoryStore {
 impl Lookups<Tally> for MemoryStore {
     fn load<'a>(&'a self, keys: &'a TallyKeys) -> BoxFuture<'a, Result<TallyContext, StoreError>> {
         async move {
-            tokio::time::sleep(self.latency).await;
+            self.answer_time().await;
             Ok(TallyContext { keys: keys.0.len() })
         }
         .boxed()

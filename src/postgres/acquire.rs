@@ -223,15 +223,17 @@ impl Acquirer {
         if !fence.stands() {
             return Acquired::Fallen;
         }
-        // The owner is unique to this consumer: an epoch of our own that we do not know is that of
-        // a reacquire whose answer was lost.
-        let is_ours = row.owner.as_deref() == Some(self.owner.as_str());
-        let expected = fence.position().map(|position| position.epoch);
+        let held = fence.position().map(|position| position.epoch);
         let (epoch, next_offset) = (row.epoch + 1, row.next_offset);
-        if is_ours && expected.is_some_and(|epoch| epoch <= row.epoch) {
-            return Acquired::Held { epoch, next_offset };
-        }
         match row.owner {
+            Some(owner) if owner == self.owner && held == Some(row.epoch) => {
+                Acquired::Held { epoch, next_offset }
+            }
+            // The owner is unique to this consumer: an epoch of our own that we do not know is that
+            // of a reacquire whose answer was lost, perhaps after an operator moved the offset.
+            Some(owner) if owner == self.owner && held < Some(row.epoch) => {
+                Acquired::Moved { epoch, next_offset }
+            }
             None => Acquired::Moved { epoch, next_offset },
             owner => Acquired::Fenced { owner },
         }

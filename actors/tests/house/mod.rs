@@ -7,6 +7,7 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use longshore_actors::conservation::Conservation;
 use longshore_actors::door::{Door, Front};
+use longshore_actors::health::ActorState;
 use longshore_actors::pipeline::Order;
 use longshore_actors::record::PartitionId;
 use longshore_actors::testing::{MemorySource, MemoryStore, Tally, tally_value};
@@ -27,9 +28,12 @@ pub(crate) struct Fixture {
 pub(crate) const ROOMY: BudgetLimits =
     BudgetLimits { records: 10_000, bytes: 1 << 20, batches: 256 };
 
-/// `records` records in each of `partitions`: number 0, 1, 2.. over keys 0..7.
+/// Keys of each partition.
+const KEYS: i64 = 7;
+
+/// `records` records in each of `partitions`: number 0, 1, 2.. over the keys in turn.
 pub(crate) fn counting(partitions: i32, records: i64) -> HashMap<PartitionId, Vec<Vec<u8>>> {
-    let values = |_| (0..records).map(|n| tally_value(n as u64 % 7, n)).collect();
+    let values = |_| (0..records).map(|n| tally_value((n % KEYS) as u64, n)).collect();
     (0..partitions).map(|index| (PartitionId::new("t", index), values(index))).collect()
 }
 
@@ -40,6 +44,17 @@ impl Fixture {
         budget: BudgetLimits,
         latency: Duration,
         values: HashMap<PartitionId, Vec<Vec<u8>>>,
+    ) -> Self {
+        Self::supervised(order, budget, latency, values, Supervision::default())
+    }
+
+    /// The same under other limits of supervision.
+    pub(crate) fn supervised(
+        order: Order,
+        budget: BudgetLimits,
+        latency: Duration,
+        values: HashMap<PartitionId, Vec<Vec<u8>>>,
+        supervision: Supervision,
     ) -> Self {
         let pipeline = Arc::new(Tally::default());
         let (store, source) = (MemoryStore::new(latency), MemorySource::default());
@@ -53,7 +68,7 @@ impl Fixture {
             lookups: Arc::new(store.clone()),
             source: Arc::new(source.clone()),
             placement: Placement::Here,
-            supervision: Supervision::default(),
+            supervision,
         });
         let mut partitions: Vec<_> = values.keys().cloned().collect();
         partitions.sort();
@@ -70,15 +85,39 @@ impl Fixture {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 
-    /// Steps until `done`, for at most ten minutes of virtual time.
+    /// Steps until `done`, for at most 30 s of virtual time: sooner than anybody is taken for stuck.
     pub(crate) async fn run_until(&mut self, done: impl Fn(&Self) -> bool) {
-        for _ in 0..600_000 {
+        for _ in 0..30_000 {
             if done(self) {
                 return;
             }
             self.step().await;
         }
-        panic!("not done in ten minutes of virtual time");
+        panic!("not done in 30 s of virtual time: {}", self.describe());
+    }
+
+    /// Where everything stands, for a failure.
+    fn describe(&self) -> String {
+        let of_door = |door: &Door| {
+            let fence = door.fence();
+            format!(
+                "\n{} stored {:?}, stands {}, {:?}, {} batches in hand, stopped {:?}",
+                fence.partition(),
+                self.store.next_offset(fence.partition()),
+                fence.stands(),
+                fence.position(),
+                door.batches_in_hand(),
+                self.source.stopped(door),
+            )
+        };
+        let actors = self.house.health().actors.into_iter();
+        let busy = actors.filter(|actor| actor.state != ActorState::Idle);
+        let busy = busy
+            .map(|actor| format!("\n{} {:?}, {} in hand", actor.name, actor.state, actor.in_hand));
+        let budget = self.house.front();
+        let records = budget.budget().records_out();
+        self.doors.iter().map(of_door).chain(busy).collect::<String>()
+            + &format!("\n{:?}, {records} records out", self.conservation())
     }
 
     /// Whether the stored offset of every partition is at its end.
@@ -100,11 +139,13 @@ impl Fixture {
         all
     }
 
-    /// Asserts that the rows of each partition were saved in offset order.
+    /// Asserts that the rows of each key were saved in offset order; see [`counting`] for the keys.
     pub(crate) fn assert_in_order(&self) {
-        for partition in self.values.keys() {
-            let rows = self.store.rows().into_iter().filter(|row| row.partition == *partition);
-            assert!(rows.map(|row| row.offset).is_sorted(), "{partition}");
+        let mut last = HashMap::new();
+        for row in self.store.rows() {
+            let key = (row.partition.clone(), row.offset.0 % KEYS);
+            let before = last.insert(key, row.offset);
+            assert!(before < Some(row.offset), "{} {:?}: {before:?}", row.partition, row.offset);
         }
     }
 
