@@ -47,6 +47,12 @@ impl Door {
         &self.fence
     }
 
+    /// Lets the partition go: nothing of it begins a transaction from here on, and its actor ends.
+    pub fn close(&self) {
+        self.fence.fall();
+        self.end.end();
+    }
+
     /// Batches handed in and not yet settled. None of them: this partition is drained.
     pub fn batches_in_hand(&self) -> usize {
         self.in_hand.get()
@@ -71,9 +77,7 @@ impl Door {
 }
 
 impl Drop for Door {
-    /// Lets the partition go: nothing of it begins a transaction from here on, and its actor ends.
     fn drop(&mut self) {
-        self.fence.fall();
-        self.end.end();
+        self.close();
     }
 }

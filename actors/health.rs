@@ -186,11 +186,6 @@ impl HealthBoard {
         lock(&self.0).clone()
     }
 
-    /// Counts that an actor, or whatever stands in its place, was started again.
-    pub fn count_restart(&self, actor: &'static str) {
-        self.update(|health| *health.restarts.entry(actor).or_default() += 1);
-    }
-
     pub(crate) fn update(&self, change: impl FnOnce(&mut HouseHealth)) {
         change(&mut lock(&self.0));
     }

@@ -167,7 +167,7 @@ impl Supervisor {
             let reason = format!("{who} had to be started again {restarts} times in {within:?}");
             return self.give_up(HouseDown::Restarts { reason });
         };
-        self.board.count_restart(who.actor());
+        self.board.update(|health| *health.restarts.entry(who.actor()).or_default() += 1);
         warn!(actor = %who, ?pause, "is started again");
         ctx.run_later(pause, move |this, _| this.start(&who));
     }

@@ -92,7 +92,7 @@ fn show(context: &Context, config: &Config, args: &Args) -> Result<(), CommandEr
     let before = block_on(prepare(config, &feed))?;
     if let Some(http) = &http {
         println!(
-            "http://{} shows how it goes; docs/http.md tells what else is there",
+            "http://{} shows how it goes; besides: /metrics, /api/status, /health/ready",
             http.address()
         );
     }

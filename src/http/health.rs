@@ -16,9 +16,9 @@ use crate::service::{Phase, PipelineSnapshot};
 /// Silence of a HealthActor, which looks twice a second and may be started again within a second.
 pub(super) const LOOK_LIMIT: Duration = Duration::from_secs(10);
 
-/// Silence of a consumer thread. It comes round many times a second, but a call to librdkafka may
-/// take a second for each partition that has to be looked at.
-pub(super) const ROUND_LIMIT: Duration = Duration::from_secs(30);
+/// Silence of a consumer thread. It comes round many times a second; a new one takes the place of
+/// one that was silent for 30 s.
+pub(super) const ROUND_LIMIT: Duration = Duration::from_secs(45);
 
 /// An answer to a probe.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -76,7 +76,7 @@ fn not_live(pipeline: &PipelineSnapshot, now: Instant) -> Vec<String> {
     }
     let looked = health.looked_at.map_or(pipeline.since, |looked| looked.into_std());
     reasons.extend(silence("the HealthActor", looked, now, LOOK_LIMIT));
-    if pipeline.phase == Phase::Running {
+    if pipeline.phase == Phase::Running && pipeline.consumer.ended.is_none() {
         let round = pipeline.consumer.last_round.unwrap_or(pipeline.since);
         reasons.extend(silence("the consumer thread", round, now, ROUND_LIMIT));
     }
@@ -108,6 +108,9 @@ fn not_ready(pipeline: &PipelineSnapshot, now: Instant) -> Vec<String> {
 /// A member of a group may have no partition, if others have all of them: the group said so.
 fn no_share(pipeline: &PipelineSnapshot) -> Option<String> {
     let group = &pipeline.group;
+    if let Some(reason) = &pipeline.consumer.ended {
+        return Some(format!("has no consumer just now, a new one is started: {reason}"));
+    }
     (!pipeline.consumer.joined)
         .then(|| format!("has no share of the partitions yet: is joining the group {group}"))
 }

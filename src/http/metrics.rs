@@ -31,8 +31,7 @@ const REBALANCES_TOTAL: &str = "longshore_rebalances_total";
 const FENCED_TOTAL: &str = "longshore_fenced_total";
 
 /// What can be started again, so that its series is there before it ever is.
-const ACTORS: [&str; 9] = [
-    "ConsumerThread",
+const ACTORS: [&str; 8] = [
     "PartitionActor",
     "ContextLoader",
     "WorkerPool",
@@ -156,6 +155,8 @@ fn totals(pipelines: &[PipelineSnapshot]) {
         let restarts = sum(&|pipeline| pipeline.health.restarts.get(actor).copied().unwrap_or(0));
         counter!(ACTOR_RESTARTS_TOTAL, "actor" => actor).absolute(restarts);
     }
+    let consumers = sum(&|pipeline| pipeline.consumer.restarts);
+    counter!(ACTOR_RESTARTS_TOTAL, "actor" => "ConsumerThread").absolute(consumers);
     let rebalances = [
         ("assigned", sum(&|pipeline| pipeline.consumer.rebalances_assigned)),
         ("revoked", sum(&|pipeline| pipeline.consumer.rebalances_revoked)),

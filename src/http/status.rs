@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use longshore_actors::conservation::Conservation;
 use longshore_actors::health::{ActorHealth, ActorState};
-use longshore_actors::record::PartitionId;
+use longshore_actors::record::{NextOffset, PartitionId};
 use serde::Serialize;
 
 use super::health::{self, Answer};
@@ -94,6 +94,8 @@ impl Status {
         for (actor, times) in pipelines.iter().flat_map(|pipeline| &pipeline.health.restarts) {
             *restarts.entry(*actor).or_default() += times;
         }
+        let consumers = pipelines.iter().map(|pipeline| pipeline.consumer.restarts).sum();
+        restarts.insert("ConsumerThread", consumers);
         let mut rebalances = Rebalances::default();
         pipelines.iter().for_each(|pipeline| rebalances.add(Rebalances::of(&pipeline.consumer)));
         let all = pipelines.iter().flat_map(|pipeline| &pipeline.counters);
@@ -158,8 +160,10 @@ impl Partition {
             Some(PartitionState::Reading) => ("reading", None),
             Some(PartitionState::Stopped(reason)) => ("stopped", Some(reason.clone())),
         };
-        let position = status.and_then(|status| status.position);
-        let stored = pipeline.stored.get(id).filter(|_| status.is_some());
+        let stored = pipeline.stored.get(id).filter(|_| status.is_some()).copied();
+        // The thread writes its part now and then: what is saved was read, and lies before the end.
+        let at_least = |place: Option<NextOffset>| place.max(stored.filter(|_| place.is_some()));
+        let position = at_least(status.and_then(|status| status.position));
         Self {
             pipeline: pipeline.name.clone(),
             topic: id.topic.to_string(),
@@ -168,7 +172,7 @@ impl Partition {
             reason,
             position: position.map(|at| at.0),
             stored: stored.map(|at| at.0),
-            end: status.and_then(|status| status.end).map(|at| at.0),
+            end: at_least(status.and_then(|status| status.end)).map(|at| at.0),
             lag: pipeline.lag(id),
             counters: Counters::of(counts),
         }

@@ -6,10 +6,13 @@
 //! in the main queue's poll, for no longer than a sweep may take.
 
 use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
+use longshore_actors::faults;
+use longshore_actors::ports::StopReason;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
@@ -22,7 +25,7 @@ use super::partition_reader::{PartitionReader, ReadRules, ReaderState, Visit};
 use super::rebalance::{Change, Rebalancer};
 use super::source::Command;
 use super::status::PartitionStatus;
-use super::thread::Drained;
+use super::thread::{ConsumerError, Drained};
 
 /// The longest wait between two sweeps of idle partitions.
 const IDLE_WAIT: Duration = Duration::from_millis(10);
@@ -38,6 +41,8 @@ const COMMIT_WAIT: Duration = Duration::from_millis(500);
 const STATUS_INTERVAL: Duration = Duration::from_millis(200);
 const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 const PROBE_TIMEOUT: Duration = Duration::from_millis(200);
+/// How long a rebalance may take to follow another owner's takeover.
+const FENCED_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the broker may take to say its range before a partition stops.
 const RANGE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Rounds of placing before the next sweep; each event in between asks for one more.
@@ -50,8 +55,11 @@ pub(super) fn run(
     consumer: BaseConsumer<Rebalancer>,
     commands: &Receiver<Command>,
     rules: ReadRules,
-) -> Result<Drained, String> {
-    let outcome = ConsumerLoop::new(&consumer, rules).run(commands);
+) -> Result<Drained, ConsumerError> {
+    let run = AssertUnwindSafe(|| ConsumerLoop::new(&consumer, rules).run(commands));
+    let outcome = catch_unwind(run).unwrap_or_else(|_| {
+        Err(ConsumerError::Fatal("its thread panicked, the story is in the log".to_owned()))
+    });
     close(consumer);
     outcome
 }
@@ -65,6 +73,8 @@ struct ConsumerLoop<'c> {
     first: usize,
     buffer: ReadBuffer,
     drain: Option<Instant>,
+    /// Assignments that another owner has fenced, and when we heard of it.
+    fenced: Vec<(u64, Instant)>,
     reported_at: Instant,
     probed_at: Instant,
 }
@@ -82,16 +92,20 @@ impl<'c> ConsumerLoop<'c> {
             first: 0,
             buffer,
             drain: None,
+            fenced: Vec::new(),
             reported_at,
             probed_at,
         }
     }
 
-    fn run(mut self, commands: &Receiver<Command>) -> Result<Drained, String> {
+    fn run(mut self, commands: &Receiver<Command>) -> Result<Drained, ConsumerError> {
         let mut wait = IDLE_WAIT;
         while self.drain.is_none() {
+            faults::point("ConsumerThread", "Poll");
+            self.context.status.come_round();
             self.serve(wait)?;
             self.take_commands(commands);
+            self.check_fenced()?;
             self.place()?;
             let visit = self.sweep();
             self.context.commits().tick(self.consumer, self.context.front.board(), Instant::now());
@@ -106,7 +120,7 @@ impl<'c> ConsumerLoop<'c> {
     }
 
     /// Serves the main queue until it is empty, waiting at most `wait` for its first event.
-    fn serve(&mut self, wait: Duration) -> Result<(), String> {
+    fn serve(&mut self, wait: Duration) -> Result<(), ConsumerError> {
         let mut wait = wait;
         for _ in 0..EVENTS_MAX {
             match self.consumer.poll(wait) {
@@ -131,10 +145,10 @@ impl<'c> ConsumerLoop<'c> {
         }
     }
 
-    fn fatal(&self, code: RDKafkaErrorCode) -> String {
+    fn fatal(&self, code: RDKafkaErrorCode) -> ConsumerError {
         let text = self.consumer.client().fatal_error().map(|(_, text)| text);
         let text = text.unwrap_or_else(|| self.context.assigned().last_error.clone());
-        format!("{text} ({code}); {}", errors::advice(code))
+        ConsumerError::Fatal(format!("{text} ({code}); {}", errors::advice(code)))
     }
 
     /// Takes in what the callbacks left: partitions that came and went.
@@ -171,6 +185,9 @@ impl<'c> ConsumerLoop<'c> {
                     }
                 }
                 Command::Stop { fence, reason } => {
+                    if matches!(reason, StopReason::Fenced { .. }) {
+                        self.fenced.push((fence.incarnation(), Instant::now()));
+                    }
                     if let Some(reader) = self.reader(fence.incarnation()) {
                         reader.stop(reason.to_string());
                     }
@@ -186,12 +203,25 @@ impl<'c> ConsumerLoop<'c> {
         }
     }
 
+    /// Another owner has what Kafka assigns to us. If no rebalance says who is right, we join anew:
+    /// in a cooperative group nothing else would give us a partition of ours again.
+    fn check_fenced(&mut self) -> Result<(), ConsumerError> {
+        let readers = &self.readers;
+        self.fenced.retain(|(id, _)| readers.iter().any(|reader| reader.incarnation() == *id));
+        let late = self.fenced.iter().find(|(_, since)| since.elapsed() >= FENCED_PATIENCE);
+        let Some((incarnation, _)) = late.copied() else { return Ok(()) };
+        let reader = self.reader(incarnation).map(|reader| reader.partition().to_string());
+        let partition = reader.unwrap_or_default();
+        let reason = format!("{partition} is assigned to us, and another owner has it");
+        Err(ConsumerError::Fenced(reason))
+    }
+
     /// The reader of an assignment; `None` if it has ended meanwhile.
     fn reader(&mut self, incarnation: u64) -> Option<&mut PartitionReader<'c>> {
         self.readers.iter_mut().find(|reader| reader.incarnation() == incarnation)
     }
 
-    fn place(&mut self) -> Result<(), String> {
+    fn place(&mut self) -> Result<(), ConsumerError> {
         for _ in 0..PLACING_ROUNDS {
             if !assignment::place(self.consumer, &mut self.readers, Instant::now()) {
                 break;
@@ -268,12 +298,13 @@ impl<'c> ConsumerLoop<'c> {
 
     /// Hands in what is read, then waits until the house is empty or the limit is over. The rest
     /// is not counted as read, and is read again by the next owner.
-    fn finish(mut self, commands: &Receiver<Command>) -> Result<Drained, String> {
+    fn finish(mut self, commands: &Receiver<Command>) -> Result<Drained, ConsumerError> {
         let deadline = self.drain.unwrap_or_else(Instant::now);
         for reader in &mut self.readers {
             reader.hand_in(self.context.front.budget());
         }
         while self.batches_left() > 0 && Instant::now() < deadline {
+            self.context.status.come_round();
             self.serve(PENDING_WAIT)?;
             // Nobody reads any more: a seek or another drain changes nothing.
             while commands.try_recv().is_ok() {}
@@ -323,9 +354,7 @@ fn close(consumer: BaseConsumer<Rebalancer>) {
     }
     // A revoke is not certain to have come: let go of whatever is left.
     let doors = mem::take(&mut consumer.context().assigned().doors);
-    for door in doors.into_values() {
-        door.fence().fall();
-    }
+    doors.into_values().for_each(|door| door.close());
     consumer.context().assigned().changes.clear();
     consumer.context().status.update(|status| status.partitions.clear());
     if consumer.closed() {

@@ -2,13 +2,15 @@
 //! small client that asks the brokers where partitions begin and end.
 //!
 //! [`ThreadSource::channel`] makes what the house talks to, [`ConsumerThread::spawn`] starts the
-//! thread in front of the house, [`ConsumerHandle`] drains it and says how it ended.
+//! thread in front of the house, [`ConsumerHandle`] drains it and says how it ended;
+//! [`ConsumerKeeper`] puts a new one in the place of one that failed.
 
 mod assignment;
 mod commit;
 mod consumer_loop;
 mod errors;
 pub mod ffi;
+mod keeper;
 mod obstacle;
 mod partition_reader;
 pub mod positions;
@@ -20,6 +22,7 @@ mod status;
 mod tests;
 mod thread;
 
+pub use keeper::ConsumerKeeper;
 pub use positions::KafkaPositions;
 pub use source::{Commands, ThreadSource};
 pub use status::{ConsumerStatus, PartitionState, PartitionStatus, StatusSnapshot};

@@ -139,9 +139,7 @@ impl Rebalancer {
         if !lost {
             self.commits().commit_now(consumer, self.front.board(), &partitions);
         }
-        for door in &doors {
-            door.fence().fall();
-        }
+        doors.iter().for_each(|door| door.close());
         self.let_go(consumer, &partitions);
         self.status.update(|status| {
             status.partitions.retain(|partition, _| !partitions.contains(partition));

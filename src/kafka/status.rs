@@ -1,6 +1,7 @@
 //! What the consumer thread is doing, for health, the page and the metrics. Written by the thread,
 //! read by anybody.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -11,6 +12,7 @@ use longshore_actors::record::{NextOffset, PartitionId};
 #[derive(Clone, Debug, Default)]
 pub struct ConsumerStatus {
     inner: Arc<Mutex<StatusSnapshot>>,
+    rounds: Arc<AtomicU64>,
 }
 
 /// The thread's state at one moment.
@@ -30,6 +32,10 @@ pub struct StatusSnapshot {
     pub joined: bool,
     /// When the thread last came round; `None` before its first time.
     pub last_round: Option<Instant>,
+    /// Consumers that took the place of another one.
+    pub restarts: u64,
+    /// Why there is no consumer just now; a new one is about to be started.
+    pub ended: Option<String>,
 }
 
 /// One assigned partition.
@@ -72,6 +78,32 @@ impl ConsumerStatus {
     /// The state now.
     pub fn snapshot(&self) -> StatusSnapshot {
         self.lock().clone()
+    }
+
+    /// How often the thread has come round: as long as this number changes, it does not hang.
+    pub fn rounds(&self) -> u64 {
+        self.rounds.load(Relaxed)
+    }
+
+    /// A consumer is of no use any more.
+    pub(super) fn ended(&self, reason: String) {
+        self.update(|status| {
+            (status.joined, status.last_round) = (false, None);
+            status.ended = Some(reason);
+        });
+    }
+
+    /// Another one took its place.
+    pub(super) fn restarted(&self) {
+        self.update(|status| {
+            (status.joined, status.last_round) = (false, Some(Instant::now()));
+            (status.ended, status.problem) = (None, None);
+            status.restarts += 1;
+        });
+    }
+
+    pub(super) fn come_round(&self) {
+        self.rounds.fetch_add(1, Relaxed);
     }
 
     pub(super) fn update(&self, change: impl FnOnce(&mut StatusSnapshot)) {

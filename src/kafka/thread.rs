@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::mem;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -83,6 +84,9 @@ pub enum ConsumerError {
     /// The operating system gives no thread.
     #[error("no thread for the kafka consumer: {0}")]
     Thread(String),
+    /// Another owner took partitions over that Kafka still assigns to us; a new one may join anew.
+    #[error("{0}")]
+    Fenced(String),
     /// The consumer cannot go on; a new one may.
     #[error("the kafka consumer ended: {0}")]
     Fatal(String),
@@ -105,7 +109,8 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(20);
 pub struct ConsumerThread;
 
 impl ConsumerThread {
-    /// Starts the thread: it joins the group, and asks `front` for a door a partition.
+    /// Starts the thread: it joins the group, asks `front` for a door a partition, and writes to
+    /// `status` what it does.
     ///
     /// # Errors
     /// If a property is refused or there is no consumer or thread to be had. Brokers that are away
@@ -114,20 +119,20 @@ impl ConsumerThread {
         params: &ConsumerParams,
         front: Arc<dyn Front>,
         commands: Commands,
+        status: ConsumerStatus,
     ) -> Result<ConsumerHandle, ConsumerError> {
-        let status = ConsumerStatus::default();
         let consumer = subscribe(params, front, status.clone())?;
         let (ended, end) = watch::channel(None);
         let rules = rules(params, consumer.context().front.as_ref());
-        let receiver = commands.receiver;
+        let (receiver, context) = (commands.receiver, consumer.context().clone());
         thread::Builder::new()
             .name(format!("longshore-consumer-{}", params.pipeline))
             .spawn(move || {
                 let outcome = consumer_loop::run(consumer, &receiver, rules);
-                ended.send_replace(Some(outcome.map_err(ConsumerError::Fatal)));
+                ended.send_replace(Some(outcome));
             })
             .map_err(|error: io::Error| ConsumerError::Thread(error.to_string()))?;
-        Ok(ConsumerHandle { commands: commands.sender, status, end })
+        Ok(ConsumerHandle { commands: commands.sender, context, status, end })
     }
 }
 
@@ -175,9 +180,9 @@ fn rules(params: &ConsumerParams, front: &dyn Front) -> ReadRules {
 }
 
 /// A running consumer thread. Dropped, it closes at once, without waiting for what is in hand.
-#[derive(Debug)]
 pub struct ConsumerHandle {
     commands: Sender<Command>,
+    context: Arc<Rebalancer>,
     status: ConsumerStatus,
     end: watch::Receiver<Option<Result<Drained, ConsumerError>>>,
 }
@@ -199,6 +204,13 @@ impl ConsumerHandle {
         let longest = limit + CLOSE_LIMIT;
         let ended = tokio::time::timeout(longest, self.finished()).await;
         ended.unwrap_or(Err(ConsumerError::Hung(longest)))
+    }
+
+    /// Lets go of all partitions in the place of a thread that hangs. Should it come back, it
+    /// closes.
+    pub(super) fn abandon(&self) {
+        let doors = mem::take(&mut self.context.assigned().doors);
+        doors.values().for_each(|door| door.close());
     }
 
     /// Waits until the thread ends, drained or not.

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::connect::SessionSettings;
 use super::errors;
+use super::owner::Owner;
 use super::pool::SessionPool;
 use super::starts::{self, Topics, Unfit};
 use crate::positions::{Positions, StartPosition};
@@ -63,8 +64,8 @@ pub(super) struct Acquirer {
     pub(super) pool: SessionPool,
     /// The consumer group.
     pub(super) group: String,
-    /// Who we are: unique for each consumer incarnation.
-    pub(super) owner: String,
+    /// Who we are.
+    pub(super) owner: Owner,
     /// Where a group begins that has no offset for a topic.
     pub(super) start: StartPosition,
     /// What the broker knows.
@@ -225,13 +226,14 @@ impl Acquirer {
         }
         let held = fence.position().map(|position| position.epoch);
         let (epoch, next_offset) = (row.epoch + 1, row.next_offset);
+        let us = self.owner.name();
         match row.owner {
-            Some(owner) if owner == self.owner && held == Some(row.epoch) => {
+            Some(owner) if *owner == *us && held == Some(row.epoch) => {
                 Acquired::Held { epoch, next_offset }
             }
             // The owner is unique to this consumer: an epoch of our own that we do not know is that
             // of a reacquire whose answer was lost, perhaps after an operator moved the offset.
-            Some(owner) if owner == self.owner && held < Some(row.epoch) => {
+            Some(owner) if *owner == *us && held < Some(row.epoch) => {
                 Acquired::Moved { epoch, next_offset }
             }
             None => Acquired::Moved { epoch, next_offset },
@@ -249,6 +251,7 @@ impl Acquirer {
             .map_err(|error| errors::classify(&error).into_store_error())?;
         let mut rows: HashMap<(String, i32), (i64, Option<String>)> =
             rows.iter().map(|row| ((row.get(0), row.get(1)), (row.get(2), row.get(3)))).collect();
+        let us = self.owner.name();
         let mut seen = |fence: &&Fence| {
             let partition = fence.partition();
             let row = rows.remove(&(partition.topic.to_string(), partition.index));
@@ -256,7 +259,7 @@ impl Acquirer {
             match row {
                 Some((_, None)) => Stored::Moved,
                 Some((epoch, Some(owner)))
-                    if owner != self.owner && held.is_some_and(|held| held < epoch) =>
+                    if *owner != *us && held.is_some_and(|held| held < epoch) =>
                 {
                     Stored::Taken { owner }
                 }
@@ -291,7 +294,10 @@ impl Acquirer {
         let clusters: Vec<_> = described.iter().map(|t| t.map(|t| t.cluster_id.as_str())).collect();
         let ids: Vec<_> = described.iter().map(|t| t.and_then(|t| t.topic_id)).collect();
         client
-            .execute(TAKE_OVER, &[&self.group, &self.owner, &names, &partitions, &clusters, &ids])
+            .execute(
+                TAKE_OVER,
+                &[&self.group, &&*self.owner.name(), &names, &partitions, &clusters, &ids],
+            )
             .await?;
         Ok(())
     }

@@ -12,6 +12,7 @@ pub mod errors;
 pub mod lookups;
 pub mod migrate;
 pub mod offsets;
+pub mod owner;
 pub mod pool;
 pub mod repeats;
 pub mod row;

@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 
 use super::acquire::{self, Acquirer};
 use super::connect::{ConnectOptions, SessionSettings};
+use super::owner::Owner;
 use super::pool::SessionPool;
 use super::repeats::Repeats;
 use super::save::{Saver, Session};
@@ -30,8 +31,8 @@ pub struct StoreParams {
     pub group: String,
     /// Where the group begins in a topic that it has no offset for.
     pub start: StartPosition,
-    /// Who we are: unique for each consumer incarnation.
-    pub owner: String,
+    /// Who we are.
+    pub owner: Owner,
     /// Saving sessions: one for each PersisterActor.
     pub sessions: usize,
     /// The pipeline's tables, in declared order.
@@ -60,13 +61,14 @@ impl PostgresStore {
         let acquirer = Acquirer {
             pool: pool(acquire::settings()),
             group: params.group.clone(),
-            owner: params.owner,
+            owner: params.owner.clone(),
             start: params.start,
             positions: params.positions,
         };
         let saver = Saver::new(
             params.pipeline,
             params.group,
+            params.owner,
             &params.tables,
             params.statement_timeout,
             params.repeats,

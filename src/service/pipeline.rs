@@ -11,11 +11,12 @@ use super::ServiceError;
 use super::running::RunningPipeline;
 use crate::config::{Config, Kind, PipelineConfig};
 use crate::kafka::{
-    BatchLimits, CommitLimits, ConsumerParams, ConsumerThread, KafkaPositions, ThreadSource,
+    BatchLimits, CommitLimits, ConsumerKeeper, ConsumerParams, KafkaPositions, ThreadSource,
 };
 use crate::postgres::connect::{ConnectOptions, SessionSettings};
 use crate::postgres::lookups::{LoadContext, PostgresLookups};
 use crate::postgres::migrate::MigrationSet;
+use crate::postgres::owner::Owner;
 use crate::postgres::pool::QueryPool;
 use crate::postgres::repeats::Repeats;
 use crate::postgres::row::Tables;
@@ -89,6 +90,7 @@ impl<P: PostgresPipeline> AnyPipeline for P {
 
     fn start(self: Arc<Self>, start: &Start<'_>) -> Result<RunningPipeline, ServiceError> {
         let (source, commands) = ThreadSource::channel();
+        let owner = Owner::new();
         let repeats = Arc::new(Repeats::default());
         let house = House::build(HouseParams {
             pipeline: self,
@@ -96,13 +98,16 @@ impl<P: PostgresPipeline> AnyPipeline for P {
             budget: start.config.tickets(),
             workers: start.config.workers,
             sessions: start.config.database.connections,
-            store: Arc::new(start.store::<P>(repeats.clone())),
+            store: Arc::new(start.store::<P>(owner.clone(), repeats.clone())),
             lookups: Arc::new(PostgresLookups::<P>::new(start.lookup_pool(), repeats)),
-            source,
+            source: source.clone(),
             placement: Placement::Threads,
             supervision: Supervision::default(),
         });
-        let consumer = ConsumerThread::spawn(&start.consumer(), house.front(), commands)?;
+        // Each consumer is an owner of its own.
+        let renew = Box::new(move || owner.renew());
+        let channel = (source, commands);
+        let consumer = ConsumerKeeper::start(start.consumer(), house.front(), channel, renew)?;
         Ok(RunningPipeline::new(start.pipeline.clone(), house, consumer))
     }
 }
@@ -117,14 +122,14 @@ impl Start<'_> {
         QueryPool::new(self.database, settings, LOOKUP_CONNECTIONS, self.runtime)
     }
 
-    fn store<P: PostgresPipeline>(&self, repeats: Arc<Repeats>) -> PostgresStore {
+    fn store<P: PostgresPipeline>(&self, owner: Owner, repeats: Arc<Repeats>) -> PostgresStore {
         PostgresStore::new(StoreParams {
             options: self.database.clone(),
             runtime: self.runtime.clone(),
             pipeline: self.pipeline.name.clone(),
             group: self.pipeline.group.clone(),
             start: self.pipeline.start,
-            owner: owner(),
+            owner,
             sessions: self.config.database.connections,
             statement_timeout: self.config.database.statement_timeout,
             tables: P::Rows::tables(),
@@ -154,11 +159,4 @@ impl Start<'_> {
             revoke_wait: REVOKE_WAIT,
         }
     }
-}
-
-/// Who we are in the offset rows: where to look for the process, and never the same twice.
-fn owner() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let (host, incarnation) = (host.trim(), uuid::Uuid::new_v4().simple());
-    format!("{host}/{}/{incarnation}", std::process::id())
 }

@@ -13,12 +13,12 @@ use longshore_actors::topology::{House, HouseDown};
 use super::ServiceError;
 use super::view::Parts;
 use crate::config::PipelineConfig;
-use crate::kafka::{ConsumerHandle, ConsumerStatus, PartitionState, StatusSnapshot};
+use crate::kafka::{ConsumerKeeper, ConsumerStatus, PartitionState, StatusSnapshot};
 
 /// See the module.
 pub struct RunningPipeline {
     config: PipelineConfig,
-    consumer: ConsumerHandle,
+    consumer: ConsumerKeeper,
     house: Box<dyn Standing>,
 }
 
@@ -58,7 +58,7 @@ impl RunningPipeline {
     pub(super) fn new<P: Pipeline>(
         config: PipelineConfig,
         house: House<P>,
-        consumer: ConsumerHandle,
+        consumer: ConsumerKeeper,
     ) -> Self {
         Self { config, consumer, house: Box::new(house) }
     }
@@ -102,11 +102,7 @@ impl RunningPipeline {
     pub async fn failed(&self) -> ServiceError {
         let name = self.config.name.clone();
         tokio::select! {
-            ended = self.consumer.finished() => match ended {
-                Err(error) => ServiceError::Consumer { pipeline: name, error },
-                // Nobody but us drains it, and not while we wait here.
-                Ok(_) => std::future::pending().await,
-            },
+            error = self.consumer.failed() => ServiceError::Consumer { pipeline: name, error },
             down = self.house.down() => ServiceError::HouseDown { pipeline: name, down },
         }
     }

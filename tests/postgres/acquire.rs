@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use longshore::positions::StartPosition;
-use longshore_actors::ports::{Acquired, Store};
+use longshore_actors::ports::{Acquired, Store, Stored};
 use longshore_actors::record::NextOffset;
 use uuid::Uuid;
 
@@ -59,14 +59,21 @@ async fn each_acquire_bumps_the_epoch_and_only_the_owner_reacquires() {
     let again = a.reacquire(&of_a).await.unwrap();
     assert_eq!(again, held_at(2, 0));
     // An answer that was lost: our own epoch is newer than we know.
-    assert_eq!(a.reacquire(&of_a).await.unwrap(), held_at(3, 0));
+    let unheard = Acquired::Moved { epoch: 3, next_offset: NextOffset(0) };
+    assert_eq!(a.reacquire(&of_a).await.unwrap(), unheard);
     let of_b = held(&b, 0).await;
     let fenced = Acquired::Fenced { owner: Some("b".to_owned()) };
     assert_eq!(a.reacquire(&of_a).await.unwrap(), fenced);
     let moved = "update longshore.offsets set epoch = epoch + 1, owner = null, next_offset = 77";
     database.client.batch_execute(moved).await.unwrap();
-    assert_eq!(b.reacquire(&of_b).await.unwrap(), Acquired::Fenced { owner: None });
-    assert_eq!(b.acquire(std::slice::from_ref(&of_b)).await.unwrap(), [held_at(6, 77)]);
+    let fences = std::slice::from_ref(&of_b);
+    assert_eq!(b.look(fences).await.unwrap(), [Stored::Moved]);
+    let followed = Acquired::Moved { epoch: 6, next_offset: NextOffset(77) };
+    assert_eq!(b.reacquire(&of_b).await.unwrap(), followed);
+    of_b.hold(6, NextOffset(77));
+    assert_eq!(b.look(fences).await.unwrap(), [Stored::AsLeft]);
+    let taken = Stored::Taken { owner: "b".to_owned() };
+    assert_eq!(a.look(std::slice::from_ref(&of_a)).await.unwrap(), [taken]);
     of_b.fall();
     assert_eq!(b.reacquire(&of_b).await.unwrap(), Acquired::Fallen);
     assert_eq!(b.acquire(std::slice::from_ref(&of_b)).await.unwrap(), [Acquired::Fallen]);

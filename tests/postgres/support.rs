@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 use longshore::positions::{PartitionPositions, Positions, StartPosition, TopicPositions};
 use longshore::postgres::connect::{ConnectOptions, SessionSettings};
 use longshore::postgres::migrate::{self, MigrationSet};
+use longshore::postgres::owner::Owner;
 use longshore::postgres::repeats::Repeats;
 use longshore::postgres::row::Tables;
 use longshore::postgres::store::{PostgresStore, StoreParams};
@@ -208,7 +209,7 @@ impl Database {
             pipeline: Things::NAME.to_owned(),
             group: GROUP.to_owned(),
             start,
-            owner: owner.to_owned(),
+            owner: Owner::named(owner),
             sessions: 4,
             tables: <Things as Pipeline>::Rows::tables(),
             positions: broker.clone(),

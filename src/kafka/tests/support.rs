@@ -14,8 +14,8 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use crate::kafka::{
-    BatchLimits, CommitLimits, ConsumerError, ConsumerHandle, ConsumerParams, ConsumerThread,
-    Drained, StatusSnapshot, ThreadSource, ffi::MockCluster,
+    BatchLimits, CommitLimits, ConsumerError, ConsumerHandle, ConsumerParams, ConsumerStatus,
+    ConsumerThread, Drained, StatusSnapshot, ThreadSource, ffi::MockCluster,
 };
 
 /// A cluster with one topic, and a group of which each test has its own.
@@ -102,7 +102,9 @@ impl Bench {
     pub(super) fn join_with(&self, budget: BudgetLimits, params: &ConsumerParams) -> Member {
         let (source, commands) = ThreadSource::channel();
         let front = CollectingFront::start(self.shelf.clone(), budget, source);
-        let handle = ConsumerThread::spawn(params, front.clone(), commands).expect("a consumer");
+        let handle =
+            ConsumerThread::spawn(params, front.clone(), commands, ConsumerStatus::default())
+                .expect("a consumer");
         Member { front, handle }
     }
 

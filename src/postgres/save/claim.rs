@@ -46,7 +46,7 @@ pub(super) fn position_of(batch: &Batch) -> Option<Position> {
 /// goes, or why it is left out.
 pub(super) async fn claim(
     client: &ClientWrapper,
-    group_name: &str,
+    (group_name, owner): (&str, &str),
     group: &[WorkedBatch],
 ) -> Result<Vec<Result<Position, BatchReport>>, Error> {
     let (mut topics, mut partitions) = (Vec::new(), Vec::new());
@@ -72,11 +72,12 @@ pub(super) async fn claim(
         })
         .collect();
     let mut chains = HashMap::new();
-    Ok(group.iter().map(|worked| judge(&worked.batch, &rows, &mut chains)).collect())
+    Ok(group.iter().map(|worked| judge(&worked.batch, owner, &rows, &mut chains)).collect())
 }
 
 fn judge(
     batch: &Batch,
+    owner: &str,
     rows: &HashMap<(&str, i32), Locked>,
     chains: &mut HashMap<u64, Chain>,
 ) -> Result<Position, BatchReport> {
@@ -85,8 +86,8 @@ fn judge(
     let chain = chains.remove(&batch.fence.incarnation());
     let verdict = match chain {
         Some(Chain::Broken(report)) => Err(report),
-        Some(Chain::Goes(expected)) => fits(batch, row, Some(expected)),
-        None => fits(batch, row, None),
+        Some(Chain::Goes(expected)) => fits(batch, owner, row, Some(expected)),
+        None => fits(batch, owner, row, None),
     };
     let chain = match &verdict {
         Ok(_) => Chain::Goes(batch.to),
@@ -100,13 +101,15 @@ fn judge(
 /// in this transaction.
 fn fits(
     batch: &Batch,
+    owner: &str,
     row: Option<&Locked>,
     expected: Option<NextOffset>,
 ) -> Result<Position, BatchReport> {
     let position = position_of(batch).ok_or(BatchReport::Stale)?;
     let row = row.ok_or(BatchReport::Fenced { owner: None })?;
     let expected = expected.unwrap_or(row.next_offset);
-    if row.epoch != position.epoch {
+    // The owner too: a standby that lags behind and is promoted gives an epoch out twice.
+    if row.epoch != position.epoch || row.owner.as_deref() != Some(owner) {
         return Err(BatchReport::Fenced { owner: row.owner.clone() });
     }
     match batch.from {

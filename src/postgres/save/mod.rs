@@ -38,6 +38,7 @@ use self::recent::RecentKeys;
 use self::statements::TableStatements;
 use self::writer::{All, Stumble, Writer};
 use super::errors::{self, Failure};
+use super::owner::Owner;
 use super::pool::{Lease, SessionPool};
 use super::repeats::Repeats;
 use super::table::SqlTable;
@@ -72,6 +73,7 @@ impl Session {
 pub(super) struct Saver {
     pipeline: String,
     group: String,
+    owner: Owner,
     tables: Vec<TableStatements>,
     statement_timeout: Duration,
     repeats: Arc<Repeats>,
@@ -100,16 +102,17 @@ enum Ended {
 type Claims = Vec<Result<Position, BatchReport>>;
 
 impl Saver {
-    /// Saves rows of `tables` for `pipeline`, which reads as `group`.
+    /// Saves rows of `tables` for `pipeline`, which reads as `group` and owns partitions as `owner`.
     pub(super) fn new(
         pipeline: String,
         group: String,
+        owner: Owner,
         tables: &[SqlTable],
         statement_timeout: Duration,
         repeats: Arc<Repeats>,
     ) -> Self {
         let tables = tables.iter().map(TableStatements::new).collect();
-        Self { pipeline, group, tables, statement_timeout, repeats }
+        Self { pipeline, group, owner, tables, statement_timeout, repeats }
     }
 
     /// See [`longshore_actors::ports::Store::save`].
@@ -215,7 +218,8 @@ impl Attempt<'_> {
         for worked in self.group.iter().filter(|worked| is_current(worked)) {
             worked.batch.begin();
         }
-        let claim = claim::claim(self.writer.client(), &self.saver.group, self.group);
+        let (saver, owner) = (self.saver, self.saver.owner.name());
+        let claim = claim::claim(self.writer.client(), (&saver.group, &owner), self.group);
         let claims = self.writer.within(claim).await?;
         for (worked, _) in self.group.iter().zip(&claims).filter(|(_, claim)| claim.is_err()) {
             worked.batch.rolled_back();
