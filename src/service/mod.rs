@@ -101,8 +101,8 @@ impl ServiceError {
 }
 
 impl Service {
-    /// Starts all pipelines of `config`, and shows in `view` how they are. Waits for brokers that are
-    /// away. Must be called inside an actix system.
+    /// Starts all pipelines of `config`, and shows in `view` how they are. Waits for brokers and a
+    /// database that are away. Must be called inside an actix system.
     ///
     /// # Errors
     /// A configuration that cannot work: a refused property, an unknown topic, a wrong URL.
