@@ -71,7 +71,7 @@ fn a_partition_that_stands_still_is_named_with_its_reason() {
     stage.database.run("update longshore.offsets set next_offset = 9000 where partition = 1");
     let mut process = stage.service().start(&["run"]);
     let http = Http::of(&mut process);
-    http.await_reason(&[&format!("{}/1 is stopped", stage.topic.name), "9000"]);
+    http.await_reason(&[&format!("{}[1] is stopped", stage.topic.name), "9000"]);
     let status = http.get("/api/status").json();
     let partitions = status["partitions"].as_array().expect("partitions");
     let stopped = partitions.iter().find(|one| one["partition"] == 1).expect("it is shown");

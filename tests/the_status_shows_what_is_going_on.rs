@@ -18,7 +18,10 @@ fn pipelines_partitions_actors_and_counters_are_there() {
     http.await_ready();
     stage.await_end(&mut process);
     wait::until("the status knows it", || {
-        http.get("/api/status").json()["pipelines"][0]["lag"] == 0
+        let status = http.get("/api/status").json();
+        let actors = status["actors"].as_array().expect("actors");
+        let partitions = actors.iter().filter(|one| one["actor"] == "PartitionActor").count();
+        status["pipelines"][0]["lag"] == 0 && partitions == 2
     });
     let status = http.get("/api/status").json();
     let pipeline = &status["pipelines"][0];
@@ -76,5 +79,5 @@ fn actors_rest(status: &Value) {
         assert!(["idle", "working"].map(Value::from).contains(&found["state"]), "{found}");
     }
     let name = |actor: &Value| actor["name"].as_str().unwrap_or_default().to_owned();
-    assert!(actors.iter().any(|actor| name(actor).ends_with("/1")), "{actors:?}");
+    assert!(actors.iter().any(|actor| name(actor).ends_with("[1]")), "{actors:?}");
 }

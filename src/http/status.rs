@@ -172,7 +172,7 @@ impl Partition {
             reason,
             position: position.map(|at| at.0),
             stored: stored.map(|at| at.0),
-            end: at_least(status.and_then(|status| status.end)).map(|at| at.0),
+            end: at_least(pipeline.end(id)).map(|at| at.0),
             lag: pipeline.lag(id),
             counters: Counters::of(counts),
         }

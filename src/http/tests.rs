@@ -24,6 +24,7 @@ fn well(now: Instant) -> PipelineSnapshot {
         phase: Phase::Running,
         since: now,
         counters: Vec::new(),
+        ends: hashbrown::HashMap::new(),
         stored: hashbrown::HashMap::new(),
         fenced: 0,
         health,
@@ -94,7 +95,7 @@ fn what_others_must_help_is_live_and_not_ready() {
             |p| p.health.actors.push(actor(ActorState::Waiting("no database".to_owned()))),
             "WorkerActor 1 waits: no database",
         ),
-        (|p| stop(p, "why"), "t/3 is stopped: why"),
+        (|p| stop(p, "why"), "t[3] is stopped: why"),
     ];
     for (change, words) in cases {
         let (live, ready) = judged(AT_ONCE, change);

@@ -304,11 +304,10 @@ async fn start_one(
 ) -> Result<(RunningPipeline, Ends), ServiceError> {
     let topics = describe(pipeline, &positions, view).await?;
     let ends = Ends::new(pipeline, &topics);
-    let all = ends.partitions();
-    let partitions = u32::try_from(all.len()).unwrap_or(u32::MAX);
+    let partitions = u32::try_from(ends.all().len()).unwrap_or(u32::MAX);
     let start = Start { config, pipeline, database, runtime, positions, partitions };
     let running = code.start(&start)?;
-    view.runs(&pipeline.name, all, running.parts());
+    view.runs(&pipeline.name, ends.all().clone(), running.parts());
     tracing::info!(
         pipeline = pipeline.name,
         topics = pipeline.topics.join(","),

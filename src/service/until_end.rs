@@ -38,9 +38,9 @@ impl Ends {
         }
     }
 
-    /// All partitions.
-    pub(super) fn partitions(&self) -> Vec<PartitionId> {
-        self.ends.keys().cloned().collect()
+    /// The end of each partition.
+    pub(super) fn all(&self) -> &HashMap<PartitionId, NextOffset> {
+        &self.ends
     }
 
     /// The partitions that are not saved up to their end, or have records that come back.

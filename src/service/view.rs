@@ -23,8 +23,8 @@ struct Shown {
     config: PipelineConfig,
     phase: Phase,
     since: Instant,
-    /// All partitions of its topics, ours or not.
-    partitions: Vec<PartitionId>,
+    /// Where all partitions of its topics ended when it was started, ours or not.
+    ends: HashMap<PartitionId, NextOffset>,
     parts: Option<Parts>,
     parked: Parked,
 }
@@ -79,6 +79,8 @@ pub struct PipelineSnapshot {
     /// What became of each partition's records, by topic and number; with a row of zeros for those
     /// that were never ours.
     pub counters: Vec<(PartitionId, Conservation)>,
+    /// Where the partitions ended when the pipeline was started.
+    pub ends: HashMap<PartitionId, NextOffset>,
     /// Where the partitions in the house stand in the database.
     pub stored: HashMap<PartitionId, NextOffset>,
     /// How often another owner took a partition while it was assigned to us.
@@ -98,7 +100,7 @@ impl ServiceView {
             config: pipeline.clone(),
             phase: Phase::Starting("is being started".to_owned()),
             since: Instant::now(),
-            partitions: Vec::new(),
+            ends: HashMap::new(),
             parts: None,
             parked: Parked::default(),
         });
@@ -123,12 +125,17 @@ impl ServiceView {
         self.turn(pipeline, Phase::Starting(reason.to_owned()));
     }
 
-    /// A pipeline runs; `partitions` are those of all its topics.
-    pub(super) fn runs(&self, pipeline: &str, partitions: Vec<PartitionId>, parts: Parts) {
+    /// A pipeline runs; `ends` are those of all partitions of its topics.
+    pub(super) fn runs(
+        &self,
+        pipeline: &str,
+        ends: HashMap<PartitionId, NextOffset>,
+        parts: Parts,
+    ) {
         self.turn(pipeline, Phase::Running);
         let mut shown = self.lock();
         if let Some(one) = shown.iter_mut().find(|one| one.config.name == pipeline) {
-            (one.partitions, one.parts) = (partitions, Some(parts));
+            (one.ends, one.parts) = (ends, Some(parts));
         }
     }
 
@@ -168,10 +175,16 @@ impl ServiceView {
 }
 
 impl PipelineSnapshot {
-    /// Offsets between the stored one and the end of a partition that is ours, once both are known.
+    /// The end of a partition that is ours: as the last fetch saw it, as it was at the start before
+    /// that.
+    pub fn end(&self, partition: &PartitionId) -> Option<NextOffset> {
+        let seen = self.consumer.partitions.get(partition)?.end;
+        seen.max(self.ends.get(partition).copied())
+    }
+
+    /// Offsets between the stored one and the end of a partition that is ours, once it is acquired.
     pub fn lag(&self, partition: &PartitionId) -> Option<u64> {
-        let end = self.consumer.partitions.get(partition)?.end?;
-        let stored = self.stored.get(partition)?;
+        let (end, stored) = (self.end(partition)?, self.stored.get(partition)?);
         Some(u64::try_from(end.0 - stored.0).unwrap_or(0))
     }
 }
@@ -208,6 +221,7 @@ impl Shown {
             phase: self.phase.clone(),
             since: self.since,
             counters: self.counters(),
+            ends: self.ends.clone(),
             stored: stored.into_iter().map(|(id, position)| (id, position.expected)).collect(),
             fenced: parts.map_or(0, |parts| parts.ledger.fenced()),
             health: parts.map(|parts| parts.health.snapshot()).unwrap_or_default(),
@@ -220,7 +234,7 @@ impl Shown {
         let ledger = self.parts.as_ref().map(|parts| parts.ledger.snapshot());
         let mut counters = ledger.unwrap_or_default();
         let known: HashMap<_, _> = counters.iter().cloned().collect();
-        let never_ours = self.partitions.iter().filter(|id| !known.contains_key(*id));
+        let never_ours = self.ends.keys().filter(|id| !known.contains_key(*id));
         counters.extend(never_ours.map(|id| (id.clone(), Conservation::default())));
         counters.sort_by(|(a, _), (b, _)| a.cmp(b));
         counters
