@@ -8,6 +8,7 @@ use actix::prelude::*;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
+use crate::caution::Caution;
 use crate::error::{Fate, StoreError};
 use crate::faults;
 use crate::fence::Fence;
@@ -24,30 +25,20 @@ pub(crate) struct AcquirePartitions(pub(crate) Vec<Claim>);
 /// One partition to acquire, and who is told. Dropped unanswered, it tells that too.
 pub(crate) struct Claim {
     fence: Arc<Fence>,
-    acquired: Recipient<PartitionAcquired>,
-    refused: Recipient<AcquireRefused>,
-    dropped: Recipient<ClaimDropped>,
+    home: Recipient<ClaimAnswer>,
     answered: bool,
 }
 
-/// To the partition: its claim was lost on the way.
+/// To the partition: what became of its claim.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct ClaimDropped;
-
-/// To the partition: it is ours from here.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct PartitionAcquired {
-    pub(crate) epoch: i64,
-    pub(crate) next_offset: NextOffset,
-}
-
-/// To the partition: it must not be read, and what to do about it.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct AcquireRefused {
-    pub(crate) reason: String,
+pub(crate) enum ClaimAnswer {
+    /// It is ours from here.
+    Acquired { epoch: i64, next_offset: NextOffset, caution: Option<Caution> },
+    /// It must not be read, and what to do about it.
+    Refused { reason: String },
+    /// The claim was lost on the way.
+    Dropped,
 }
 
 /// See the module.
@@ -156,29 +147,26 @@ fn tell_all(claims: Vec<Claim>, answers: Vec<Acquired>) -> Vec<Claim> {
 }
 
 impl Claim {
-    pub(crate) fn new(
-        fence: Arc<Fence>,
-        acquired: Recipient<PartitionAcquired>,
-        refused: Recipient<AcquireRefused>,
-        dropped: Recipient<ClaimDropped>,
-    ) -> Self {
-        Self { fence, acquired, refused, dropped, answered: false }
+    pub(crate) fn new(fence: Arc<Fence>, home: Recipient<ClaimAnswer>) -> Self {
+        Self { fence, home, answered: false }
     }
 
     fn tell(mut self, answer: Acquired) {
         self.answered = true;
-        // A partition that ended meanwhile needs no answer.
-        match answer {
-            Acquired::Held { epoch, next_offset } | Acquired::Moved { epoch, next_offset } => {
+        let answer = match answer {
+            Acquired::Held { epoch, next_offset, caution } => {
                 let partition = self.fence.partition();
                 debug!(%partition, epoch, offset = %next_offset, "acquired");
-                let _ = self.acquired.try_send(PartitionAcquired { epoch, next_offset });
+                ClaimAnswer::Acquired { epoch, next_offset, caution }
             }
-            Acquired::Refused { reason } => {
-                let _ = self.refused.try_send(AcquireRefused { reason });
-            }
-            Acquired::Fallen | Acquired::Busy { .. } | Acquired::Fenced { .. } => {}
-        }
+            Acquired::Refused { reason } => ClaimAnswer::Refused { reason },
+            Acquired::Fallen
+            | Acquired::Busy { .. }
+            | Acquired::Fenced { .. }
+            | Acquired::Moved { .. } => return,
+        };
+        // A partition that ended meanwhile needs no answer.
+        let _ = self.home.try_send(answer);
     }
 }
 
@@ -186,7 +174,7 @@ impl Drop for Claim {
     fn drop(&mut self) {
         if !self.answered && self.fence.stands() {
             // A partition that ended meanwhile asks for nothing.
-            let _ = self.dropped.try_send(ClaimDropped);
+            let _ = self.home.try_send(ClaimAnswer::Dropped);
         }
     }
 }

@@ -127,6 +127,15 @@ impl RecordArena {
         }
     }
 
+    /// An arena of one record alone.
+    pub(crate) fn single(&self, index: usize) -> Self {
+        let Record { offset, timestamp_ms, key, value, headers, format } = self.get(index);
+        let mut single = Self::with_capacity(1, 0, format);
+        single.push(RecordParts { offset, timestamp_ms, key, value });
+        headers.for_each(|(name, value)| single.push_header(name, value));
+        single
+    }
+
     /// All records in offset order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Record<'_>> {
         (0..self.len()).map(|index| self.get(index))

@@ -25,13 +25,18 @@ use crate::ticket::Ticket;
 pub struct Parcel {
     /// The records.
     pub arena: RecordArena,
-    _ticket: Ticket,
+    ticket: Arc<Ticket>,
 }
 
 impl Parcel {
     /// Ties `arena` to the ticket it was read under.
     pub fn new(arena: RecordArena, ticket: Ticket) -> Self {
-        Self { arena, _ticket: ticket }
+        Self { arena, ticket: Arc::new(ticket) }
+    }
+
+    /// One record alone, under the same ticket.
+    pub(crate) fn single(&self, index: usize) -> Self {
+        Self { arena: self.arena.single(index), ticket: self.ticket.clone() }
     }
 }
 

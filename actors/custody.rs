@@ -74,6 +74,19 @@ impl Custody {
         };
     }
 
+    /// Hands the records over to `parts` custodies of one record each.
+    pub(crate) fn divide(&self, parts: usize) -> Vec<Arc<Self>> {
+        let part = || {
+            self.in_hand.0.fetch_add(1, SeqCst);
+            let (fence, in_hand) = (self.fence.clone(), self.in_hand.clone());
+            Arc::new(Self { fence, in_hand, records: 1, state: Mutex::new(State::Open(None)) })
+        };
+        let divided = (0..parts).map(|_| part()).collect();
+        self.in_hand.0.fetch_sub(1, SeqCst);
+        *self.lock() = State::Ended;
+        divided
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use hashbrown::DefaultHashBuilder;
 
 use crate::batch::Parcel;
+use crate::caution::{KILLS_THE_PROCESS, STARTS_MAX};
 use crate::decoded::{Decoded, Entry};
 use crate::error::Reject;
 use crate::health::Pulse;
 use crate::pipeline::{KeysOf, Order, Pipeline};
-use crate::record::{Record, Unparsed};
+use crate::record::{Offset, Record, Unparsed};
 
 /// Decodes batches of one partition. Keeps its scratch space from batch to batch.
 pub(crate) struct Decoder<P> {
@@ -27,10 +28,16 @@ impl<P: Pipeline> Decoder<P> {
         Self { pipeline, order, lane: Vec::new(), hasher }
     }
 
-    /// Reads all records of `parcel`.
-    pub(crate) fn decode(&mut self, parcel: Arc<Parcel>, pulse: &Pulse) -> (Decoded<P>, KeysOf<P>) {
+    /// Reads all records of `parcel` but the one that is condemned for killing the process.
+    pub(crate) fn decode(
+        &mut self,
+        parcel: Arc<Parcel>,
+        condemned: Option<Offset>,
+        pulse: &Pulse,
+    ) -> (Decoded<P>, KeysOf<P>) {
         let mut keys = KeysOf::<P>::default();
-        let events = Decoded::read(parcel, |parcel| self.entries(parcel, &mut keys, pulse));
+        let events =
+            Decoded::read(parcel, |parcel| self.entries(parcel, &mut keys, condemned, pulse));
         (events, keys)
     }
 
@@ -38,10 +45,14 @@ impl<P: Pipeline> Decoder<P> {
         &mut self,
         parcel: &'a Parcel,
         keys: &mut KeysOf<P>,
+        condemned: Option<Offset>,
         pulse: &Pulse,
     ) -> Vec<Entry<P::Event<'a>>> {
         let entry = |record: Record<'a>| {
             pulse.take_up(record.offset.0);
+            if condemned == Some(record.offset) {
+                return Entry::Reject(Box::new(condemned_at(record.offset)));
+            }
             self.entry(&record, keys)
         };
         parcel.arena.iter().map(entry).collect()
@@ -66,6 +77,14 @@ impl<P: Pipeline> Decoder<P> {
             Err(panic) => Entry::Reject(Box::new(rejected_by_panic("parse", &*panic))),
         }
     }
+}
+
+fn condemned_at(offset: Offset) -> Reject {
+    let error = format!(
+        "the process died {STARTS_MAX} times in a row while offset {offset} was tried by itself; \
+         mend `parse` or `work` before it is sent again"
+    );
+    Reject::new(KILLS_THE_PROCESS, error)
 }
 
 /// A panic in user code, as the rejection of the record that it met.

@@ -25,6 +25,7 @@ pub struct Fence {
     partition: PartitionId,
     incarnation: u64,
     standing: AtomicBool,
+    careful: AtomicBool,
     position: Mutex<Option<Position>>,
     seeks: AtomicU64,
     counts: Arc<PartitionCounts>,
@@ -43,6 +44,7 @@ impl Fence {
             partition,
             incarnation: NEXT_INCARNATION.fetch_add(1, SeqCst),
             standing: AtomicBool::new(true),
+            careful: AtomicBool::new(false),
             position: Mutex::new(None),
             seeks: AtomicU64::new(0),
             counts,
@@ -72,6 +74,16 @@ impl Fence {
     /// Ends the assignment: nothing of it may begin a transaction from here on.
     pub fn fall(&self) {
         self.standing.store(false, SeqCst);
+    }
+
+    /// Whether the partition goes on record by record; see [`crate::caution`].
+    pub fn is_careful(&self) -> bool {
+        self.careful.load(SeqCst)
+    }
+
+    /// Goes on record by record from here on, or as usual again.
+    pub fn set_careful(&self, careful: bool) {
+        self.careful.store(careful, SeqCst);
     }
 
     /// The position, `None` before the first acquire.

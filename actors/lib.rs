@@ -18,6 +18,7 @@
 
 pub mod arena;
 pub mod batch;
+pub mod caution;
 pub mod conservation;
 pub mod context;
 pub mod custody;
@@ -27,6 +28,7 @@ pub mod error;
 pub mod faults;
 pub mod fence;
 pub mod format;
+pub mod front;
 pub mod health;
 pub mod partition;
 pub mod persister;
@@ -45,6 +47,8 @@ pub mod workers;
 mod acquirer;
 mod decode;
 mod health_actor;
+mod held;
+mod questions;
 mod register;
 mod supervisor;
 mod threads;

@@ -3,25 +3,26 @@
 //! until they are saved, so that it can send them again. Ends when its door is closed; stops when
 //! it is fenced or when its records cannot be saved, until an operator moves its offset.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use actix::prelude::*;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use crate::acquirer::{AcquirePartitions, AcquireRefused, Claim, ClaimDropped, PartitionAcquired};
+use crate::acquirer::{AcquirePartitions, Claim, ClaimAnswer};
 use crate::batch::{
-    Batch, BatchGivenUp, BatchSaved, DecodedBatch, GivenUp, HandedInBatch, Held, Home, PolledBatch,
+    Batch, BatchGivenUp, BatchSaved, DecodedBatch, GivenUp, HandedInBatch, Held, Home,
 };
-use crate::custody::Custody;
+use crate::caution::{Careful, Caution, MARK_STAYS, Mark};
 use crate::decode::Decoder;
 use crate::faults;
 use crate::fence::Fence;
 use crate::health::Signs;
+use crate::held::HeldBatches;
 use crate::pipeline::Pipeline;
 use crate::ports::{Acquired, Source, StopReason, Store, Stored};
-use crate::record::NextOffset;
+use crate::questions;
+use crate::record::{NextOffset, Offset};
 use crate::register::{BeginAgain, Register, Registered, RowChanged};
 use crate::stage::Stage;
 use crate::stages;
@@ -37,11 +38,14 @@ pub struct PartitionActor<P: Pipeline> {
     /// Downstream.
     loader: Stage<DecodedBatch<P>>,
     register: Register,
-    /// Batches handed in and not yet settled, in order; their ranges chain.
-    held: VecDeque<Held>,
-    /// The place to which records were handed in.
-    handed_in: NextOffset,
+    /// Batches handed in and not yet settled.
+    held: HeldBatches,
     state: State,
+    mark: Mark,
+    /// Goes on record by record: earlier owners died over it.
+    careful: Option<Careful>,
+    /// When something was in hand last.
+    busy_at: Instant,
     /// Pauses between attempts that follow each other without a save.
     backoff: Backoff,
     post: Post,
@@ -81,9 +85,11 @@ impl<P: Pipeline> PartitionActor<P> {
             acquirer: params.acquirer,
             loader: params.loader,
             register: params.register,
-            held: VecDeque::new(),
-            handed_in: NextOffset(0),
+            held: HeldBatches::default(),
             state: State::Acquiring,
+            mark: Mark::Clear,
+            careful: None,
+            busy_at: Instant::now(),
             backoff: Backoff::for_outage(),
             post: params.post,
         }
@@ -91,23 +97,79 @@ impl<P: Pipeline> PartitionActor<P> {
 
     /// Begins at `position`, which the fence holds now.
     fn begin_at(&mut self, position: NextOffset) {
-        self.held.clear();
-        self.handed_in = position;
+        self.held.begin_at(position);
         self.state = State::Flowing;
         self.source.seek(&self.fence, position);
     }
 
-    /// Gives a polled batch its place and keeps it. `None` if it does not follow the one before.
-    fn take_in(&mut self, polled: PolledBatch, custody: Arc<Custody>) -> Option<Held> {
-        let from = self.handed_in;
-        if polled.from != from || polled.to < from {
-            return None;
+    /// Sends down what may go, once the row says that work is in hand.
+    fn go_on(&mut self, ctx: &mut Context<Self>) {
+        if self.state != State::Flowing || self.held.is_empty() {
+            return;
         }
-        self.handed_in = polled.to;
-        let PolledBatch { parcel, to, .. } = polled;
-        let held = Held { parcel, custody, from, to, since: Instant::now() };
-        self.held.push_back(held.clone());
-        Some(held)
+        match (self.mark, &self.careful) {
+            (Mark::Changing, _) => {}
+            (Mark::Clear, None) => self.set_mark(None, ctx),
+            (Mark::Clear, Some(_)) => self.set_mark(self.held.first_record(), ctx),
+            (Mark::Set, Some(_)) if self.held.is_any_sent() => {}
+            (Mark::Set, Some(_)) => {
+                let next = self.held.send_next();
+                next.into_iter().for_each(|held| self.send_down(held, ctx));
+            }
+            (Mark::Set, None) => {
+                while let Some(held) = self.held.send_next() {
+                    self.send_down(held, ctx);
+                }
+            }
+        }
+    }
+
+    /// Notes in the row that work is in hand, and which record is tried by itself.
+    fn set_mark(&mut self, named: Option<Offset>, ctx: &mut Context<Self>) {
+        self.mark = Mark::Changing;
+        let (store, fence) = (self.store.clone(), self.fence.clone());
+        let marked = questions::begin_work(store, fence, named, self.post.pulse().clone());
+        ctx.spawn(marked.into_actor(self).map(|answer, this, ctx| {
+            faults::point("PartitionActor", "Marked");
+            this.mark = if answer == Ok(true) { Mark::Set } else { Mark::Clear };
+            match answer {
+                Ok(true) => this.go_on(ctx),
+                // Somebody else has the row: the answer to a reacquire says who.
+                Ok(false) => this.recover(ctx),
+                Err(error) => this.stop(StopReason::Failed { reason: error.to_string() }),
+            }
+        }));
+    }
+
+    /// Takes the mark away when nothing has been in hand for a while.
+    fn rest(&mut self, ctx: &mut Context<Self>) {
+        if !self.held.is_empty() {
+            self.busy_at = Instant::now();
+        }
+        let idle = self.busy_at.elapsed() >= MARK_STAYS && self.state == State::Flowing;
+        if self.mark != Mark::Set || !idle {
+            return;
+        }
+        self.mark = Mark::Changing;
+        let (store, fences) = (self.store.clone(), [self.fence.clone()]);
+        let rested = async move { store.rest(&fences).await };
+        ctx.spawn(rested.into_actor(self).map(|answer, this, ctx| {
+            this.mark = if answer.is_ok() { Mark::Clear } else { Mark::Set };
+            this.go_on(ctx);
+        }));
+    }
+
+    /// One by one, the next record is named before it is tried; after the last one, all go again.
+    fn go_on_carefully(&mut self, saved: &Held) {
+        let Some(careful) = &mut self.careful else { return };
+        self.mark = Mark::Clear;
+        let arena = &saved.parcel.arena;
+        let offset = (!arena.is_empty()).then(|| arena.get(0).offset);
+        if !careful.passed(offset) {
+            info!(partition = %self.fence.partition(), "goes on in batches again");
+            self.careful = None;
+            self.fence.set_careful(false);
+        }
     }
 
     fn send_down(&mut self, held: Held, ctx: &mut Context<Self>) {
@@ -115,8 +177,9 @@ impl<P: Pipeline> PartitionActor<P> {
         let home = Home { saved: ctx.address().recipient(), given_up: ctx.address().recipient() };
         let pulse = self.post.pulse();
         pulse.turn_to(Some(self.fence.partition()));
+        let condemned = self.careful.and_then(|careful| careful.condemned);
         let began = Instant::now();
-        let (events, keys) = self.decoder.decode(held.parcel.clone(), pulse);
+        let (events, keys) = self.decoder.decode(held.parcel.clone(), condemned, pulse);
         stages::DECODE.took(began.elapsed());
         pulse.turn_to(None);
         let batch = Batch::new(self.fence.clone(), held, position.attempt, home);
@@ -132,34 +195,18 @@ impl<P: Pipeline> PartitionActor<P> {
         self.state = State::Recovering;
         self.fence.begin_attempt();
         let (store, fence) = (self.store.clone(), self.fence.clone());
-        let pulse = self.post.pulse().clone();
-        let mut backoff = std::mem::replace(&mut self.backoff, Backoff::for_outage());
-        let asked = async move {
-            loop {
-                backoff.wait().await;
-                let reason = match store.reacquire(&fence).await {
-                    Ok(Acquired::Busy { reason }) => reason,
-                    Ok(answer) => break (answer, backoff),
-                    Err(error) => error.to_string(),
-                };
-                if !fence.stands() {
-                    break (Acquired::Fallen, backoff);
-                }
-                warn!(partition = %fence.partition(), reason, "cannot reacquire yet");
-                pulse.waits(reason);
-            }
-        };
+        let backoff = std::mem::replace(&mut self.backoff, Backoff::for_outage());
+        let asked = questions::reacquire(store, fence, backoff, self.post.pulse().clone());
         ctx.spawn(asked.into_actor(self).map(|(answer, backoff), this, ctx| {
             faults::point("PartitionActor", "Reacquired");
             this.backoff = backoff;
-            this.post.pulse().goes_on();
             this.recovered(answer, ctx);
         }));
     }
 
     fn recovered(&mut self, answer: Acquired, ctx: &mut Context<Self>) {
         match answer {
-            Acquired::Held { epoch, next_offset } => {
+            Acquired::Held { epoch, next_offset, .. } => {
                 self.fence.hold(epoch, next_offset);
                 self.send_again(next_offset, ctx);
             }
@@ -176,11 +223,7 @@ impl<P: Pipeline> PartitionActor<P> {
     }
 
     fn send_again(&mut self, saved_to: NextOffset, ctx: &mut Context<Self>) {
-        while let Some(held) = self.held.pop_front_if(|held| held.to <= saved_to) {
-            held.custody.committed();
-        }
-        let next = self.held.front().map_or(self.handed_in, |held| held.from);
-        if next != saved_to {
+        if let Err(next) = self.held.settle_up_to(saved_to) {
             let reason = format!(
                 "somebody changed the stored offset of {} from {next} to {saved_to}, and not by \
                  `longshore offsets set`; start again to go on from there",
@@ -191,9 +234,7 @@ impl<P: Pipeline> PartitionActor<P> {
         info!(partition = %self.fence.partition(), offset = %saved_to,
             batches = self.held.len(), "goes on after a reacquire");
         self.state = State::Flowing;
-        for held in self.held.clone() {
-            self.send_down(held, ctx);
-        }
+        self.go_on(ctx);
     }
 
     fn stop(&mut self, reason: StopReason) {
@@ -206,19 +247,29 @@ impl<P: Pipeline> PartitionActor<P> {
         }
         self.state = State::Stopped;
         self.fence.fall();
-        // Whoever owns the partition next reads them again.
-        self.held.clear();
+        self.held.let_go();
         self.source.stop(&self.fence, reason);
     }
 
-    fn claim(&self, ctx: &Context<Self>) {
-        let claim = Claim::new(
-            self.fence.clone(),
-            ctx.address().recipient(),
-            ctx.address().recipient(),
-            ctx.address().recipient(),
-        );
-        self.acquirer.forward(AcquirePartitions(vec![claim]));
+    fn acquired(&mut self, epoch: i64, next_offset: NextOffset, caution: Option<Caution>) {
+        self.fence.hold(epoch, next_offset);
+        self.careful = caution.map(Careful::new);
+        self.fence.set_careful(caution.is_some());
+        if let Some(Caution { condemned }) = caution {
+            warn!(partition = %self.fence.partition(), ?condemned,
+                "earlier owners died with records in hand: goes on one by one");
+        }
+        self.begin_at(next_offset);
+    }
+
+    /// The Acquirer died with the claim; another one is about to begin.
+    fn claim_again(&mut self, ctx: &mut Context<Self>) {
+        ctx.run_later(self.backoff.next_pause(), |this, ctx| {
+            if this.state == State::Acquiring && this.fence.stands() {
+                let claim = Claim::new(this.fence.clone(), ctx.address().recipient());
+                this.acquirer.forward(AcquirePartitions(vec![claim]));
+            }
+        });
     }
 }
 
@@ -227,6 +278,7 @@ impl<P: Pipeline> Actor for PartitionActor<P> {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.post.take_up(self, ctx);
+        ctx.run_interval(MARK_STAYS, |this, ctx| this.rest(ctx));
         self.register.enter(Registered {
             fence: self.fence.clone(),
             again: ctx.address().recipient(),
@@ -238,6 +290,9 @@ impl<P: Pipeline> Actor for PartitionActor<P> {
 impl<P: Pipeline> Drop for PartitionActor<P> {
     fn drop(&mut self) {
         self.register.strike(&self.fence);
+        if self.mark != Mark::Clear {
+            self.register.leave_to_rest(self.fence.clone());
+        }
     }
 }
 
@@ -247,43 +302,25 @@ impl<P: Pipeline> Watched for PartitionActor<P> {
     }
 
     fn signs(&self) -> Signs {
-        let oldest = self.held.front().map(|held| held.since);
-        Signs { in_hand: self.held.len(), oldest, busy: None }
+        Signs { in_hand: self.held.len(), oldest: self.held.oldest(), busy: None }
     }
 }
 
-impl<P: Pipeline> Handler<PartitionAcquired> for PartitionActor<P> {
+impl<P: Pipeline> Handler<ClaimAnswer> for PartitionActor<P> {
     type Result = ();
 
-    fn handle(&mut self, acquired: PartitionAcquired, _: &mut Context<Self>) {
-        faults::point("PartitionActor", "PartitionAcquired");
-        if self.state == State::Acquiring {
-            self.fence.hold(acquired.epoch, acquired.next_offset);
-            self.begin_at(acquired.next_offset);
+    fn handle(&mut self, answer: ClaimAnswer, ctx: &mut Context<Self>) {
+        faults::point("PartitionActor", "ClaimAnswer");
+        if self.state != State::Acquiring {
+            return;
         }
-    }
-}
-
-impl<P: Pipeline> Handler<AcquireRefused> for PartitionActor<P> {
-    type Result = ();
-
-    fn handle(&mut self, refused: AcquireRefused, _: &mut Context<Self>) {
-        faults::point("PartitionActor", "AcquireRefused");
-        self.stop(StopReason::Failed { reason: refused.reason });
-    }
-}
-
-impl<P: Pipeline> Handler<ClaimDropped> for PartitionActor<P> {
-    type Result = ();
-
-    fn handle(&mut self, _: ClaimDropped, ctx: &mut Context<Self>) {
-        faults::point("PartitionActor", "ClaimDropped");
-        // Its Acquirer died; another one is about to begin.
-        ctx.run_later(self.backoff.next_pause(), |this, ctx| {
-            if this.state == State::Acquiring && this.fence.stands() {
-                this.claim(ctx);
+        match answer {
+            ClaimAnswer::Acquired { epoch, next_offset, caution } => {
+                self.acquired(epoch, next_offset, caution);
             }
-        });
+            ClaimAnswer::Refused { reason } => self.stop(StopReason::Failed { reason }),
+            ClaimAnswer::Dropped => self.claim_again(ctx),
+        }
     }
 }
 
@@ -297,26 +334,27 @@ impl<P: Pipeline> Handler<HandedInBatch> for PartitionActor<P> {
             // Stale. Let go of, its records are given up.
             return;
         }
-        match self.take_in(batch.polled, batch.custody) {
-            Some(held) if self.state == State::Flowing => self.send_down(held, ctx),
-            // Sent with the others once the database has answered.
-            Some(_) => {}
-            None => self.stop(StopReason::Failed {
-                reason: format!("{} got a batch out of its turn", self.fence.partition()),
-            }),
+        if self.held.take_in(batch, self.careful.is_some()) {
+            return self.go_on(ctx);
         }
+        let reason = format!("{} got a batch out of its turn", self.fence.partition());
+        self.stop(StopReason::Failed { reason });
     }
 }
 
 impl<P: Pipeline> Handler<BatchSaved> for PartitionActor<P> {
     type Result = ();
 
-    fn handle(&mut self, saved: BatchSaved, _: &mut Context<Self>) {
+    fn handle(&mut self, saved: BatchSaved, ctx: &mut Context<Self>) {
         faults::point("PartitionActor", "BatchSaved");
         debug!(partition = %self.fence.partition(), to = %saved.to, "saved");
         self.backoff.reset();
         self.post.pulse().step();
-        self.held.pop_front_if(|held| held.to == saved.to);
+        self.busy_at = Instant::now();
+        if let Some(held) = self.held.saved(saved.to) {
+            self.go_on_carefully(&held);
+        }
+        self.go_on(ctx);
     }
 }
 

@@ -175,7 +175,8 @@ fn take_next(
     let first = places.first_entry()?;
     let worked = first.get();
     let position = worked.batch.fence.position()?;
-    let in_turn = worked.batch.from == expected.unwrap_or(position.expected);
+    let in_turn = worked.batch.from == expected.unwrap_or(position.expected)
+        || faults::bug("any-batch-first");
     (in_turn && worked.is_complete() && worked.batch.is_current()).then(|| first.remove())
 }
 

@@ -7,11 +7,12 @@ use futures_util::future::BoxFuture;
 use hashbrown::HashMap;
 
 use crate::batch::WorkedBatch;
+use crate::caution::Caution;
 use crate::conservation::Settled;
 use crate::error::{SaveError, StoreError};
 use crate::fence::Fence;
 use crate::pipeline::{KeysOf, Pipeline};
-use crate::record::{NextOffset, PartitionId};
+use crate::record::{NextOffset, Offset, PartitionId};
 
 /// One of the store's saving sessions: a connection of its own with at most one transaction.
 /// Each PersisterActor has one; partitions are pinned to it.
@@ -45,6 +46,18 @@ pub trait Store: Send + Sync + 'static {
         fences: &'a [Arc<Fence>],
     ) -> BoxFuture<'a, Result<Vec<Stored>, StoreError>>;
 
+    /// Notes in the partition's row that work is in hand, and `named`, the one record that is about
+    /// to be tried by itself. `false`: the partition is not ours any more.
+    fn begin_work<'a>(
+        &'a self,
+        fence: &'a Fence,
+        named: Option<Offset>,
+    ) -> BoxFuture<'a, Result<bool, StoreError>>;
+
+    /// Notes in the rows of these partitions that no work of ours is in hand: what ends now does
+    /// not die.
+    fn rest<'a>(&'a self, fences: &'a [Arc<Fence>]) -> BoxFuture<'a, Result<(), StoreError>>;
+
     /// Saves a group in one transaction: fence, rows, parked records, offsets. Batches of one
     /// partition follow each other in the group and their ranges chain. One answer for each batch,
     /// in their order; a batch that is fenced or stale is left out and does not spoil the others.
@@ -67,6 +80,8 @@ pub enum Acquired {
         epoch: i64,
         /// The first offset not yet settled.
         next_offset: NextOffset,
+        /// Owners died over it: go on with caution (acquire only).
+        caution: Option<Caution>,
     },
     /// It is ours, and an operator moved its offset meanwhile: nothing in hand counts any more
     /// (reacquire only).

@@ -53,7 +53,7 @@ impl fmt::Display for Offset {
 }
 
 /// The first offset of a partition that is not yet settled (or not yet read, as the case says).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Default, Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NextOffset(pub i64);
 
 impl fmt::Display for NextOffset {

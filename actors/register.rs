@@ -29,7 +29,11 @@ pub(crate) struct Registered {
 
 /// Cheap to clone; all clones are one register.
 #[derive(Clone, Default)]
-pub struct Register(Arc<Mutex<Vec<Registered>>>);
+pub struct Register {
+    partitions: Arc<Mutex<Vec<Registered>>>,
+    /// Partitions that were let go, and in whose rows work of ours is still noted as in hand.
+    to_rest: Arc<Mutex<Vec<Arc<Fence>>>>,
+}
 
 impl Register {
     /// Where each partition that is acquired stands in the store.
@@ -66,7 +70,17 @@ impl Register {
         }
     }
 
+    /// Notes that a partition was let go with work in hand.
+    pub(crate) fn leave_to_rest(&self, fence: Arc<Fence>) {
+        self.to_rest.lock().unwrap_or_else(PoisonError::into_inner).push(fence);
+    }
+
+    /// Takes those that were let go with work in hand.
+    pub(crate) fn take_to_rest(&self) -> Vec<Arc<Fence>> {
+        std::mem::take(&mut *self.to_rest.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<Registered>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -107,6 +107,9 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        if crate::faults::bug("ticket-leak") && fastrand::u8(..) < 32 {
+            return;
+        }
         self.free.records.fetch_add(self.records, SeqCst);
         self.free.bytes.fetch_add(self.bytes, SeqCst);
         self.free.batches.fetch_add(1, SeqCst);

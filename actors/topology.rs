@@ -8,20 +8,16 @@ use actix::prelude::*;
 use hashbrown::DefaultHashBuilder;
 use tokio::sync::watch;
 
-use crate::acquirer::{AcquirePartitions, Acquirer, Claim};
+use crate::acquirer::{AcquirePartitions, Acquirer};
 use crate::batch::{DecodedBatch, LoadedBatch, WorkChunk};
 use crate::conservation::Ledger;
 use crate::context::ContextLoader;
-use crate::decode::Decoder;
-use crate::door::{Door, Front};
-use crate::fence::Fence;
+use crate::front::HouseFront;
 use crate::health::{HealthBoard, HouseHealth};
 use crate::health_actor::HealthActor;
-use crate::partition::{PartitionActor, PartitionParams};
 use crate::persister::{PersisterActor, Persisters};
 use crate::pipeline::{Order, Pipeline};
 use crate::ports::{CommitBoard, Lookups, SessionId, Source, Store};
-use crate::record::PartitionId;
 use crate::stage::Stage;
 use crate::supervise::{Ender, Office, Post, RestartLimits, Watched, Who};
 use crate::supervisor::{Child, Supervisor, SupervisorParams};
@@ -37,9 +33,6 @@ pub use crate::supervisor::HouseDown;
 /// Assignments that may wait for the database at a time; more means a storm of rebalances while it
 /// is away, and the older ones of them have ended.
 const ASSIGNMENTS_MAX: usize = 1024;
-
-/// News for one partition that are on the way at a time, besides what becomes of its batches.
-const NEWS_MAX: usize = 16;
 
 /// Reports that wait to be read, of thousands of partitions.
 const REPORTS_MAX: usize = 100_000;
@@ -161,6 +154,17 @@ impl<P: Pipeline> House<P> {
         match down.wait_for(Option::is_some).await.as_deref() {
             Ok(Some(down)) => down.clone(),
             _ => HouseDown::Restarts { reason: "the Supervisor ended".to_owned() },
+        }
+    }
+
+    /// Notes in the rows of all partitions that nothing of ours is in hand, after a drain: what was
+    /// left unsettled is let go, and nobody died over it. Waits `limit` at most.
+    pub async fn rest(&self, limit: Duration) {
+        let left = self.front.register.partitions().into_iter().map(|entry| entry.fence);
+        let fences: Vec<_> = left.chain(self.front.register.take_to_rest()).collect();
+        let rested = self.front.params.store.rest(&fences);
+        if !fences.is_empty() && !matches!(tokio::time::timeout(limit, rested).await, Ok(Ok(()))) {
+            tracing::debug!("what was let go is not noted");
         }
     }
 
@@ -368,68 +372,5 @@ impl<P: Pipeline> Builder<P> {
         self.office.supervisor.take_over(supervisor.clone().recipient());
         self.stuck.take_over(supervisor.recipient());
         end
-    }
-}
-
-/// The front of a house: starts a PartitionActor for each assigned partition.
-pub struct HouseFront<P: Pipeline> {
-    params: HouseParams<P>,
-    budget: Budget,
-    board: CommitBoard,
-    ledger: Ledger,
-    hasher: DefaultHashBuilder,
-    loader: Stage<DecodedBatch<P>>,
-    acquirer: Stage<AcquirePartitions>,
-    register: Register,
-    threads: Threads,
-    office: Office,
-}
-
-impl<P: Pipeline> HouseFront<P> {
-    fn open(&self, partition: PartitionId) -> (Door, Claim) {
-        let counts = self.ledger.of(&partition);
-        let fence = Arc::new(Fence::counted(partition, counts));
-        let order = self.params.order;
-        // The door admits at most the budget's batches; each brings at most one notice besides, and
-        // some news may come of the acquire, of the row and of the house.
-        let mailbox = 2 * self.params.budget.batches as usize + NEWS_MAX;
-        let post = Post::new(Who::Partition(fence.clone()), 1, mailbox, self.office.clone());
-        let end = post.ender();
-        let params = PartitionParams {
-            fence: fence.clone(),
-            decoder: Decoder::new(self.params.pipeline.clone(), order, self.hasher.clone()),
-            store: self.params.store.clone(),
-            source: self.params.source.clone(),
-            acquirer: self.acquirer.clone(),
-            loader: self.loader.clone(),
-            register: self.register.clone(),
-            post,
-        };
-        let arbiter = self.threads.handle(Thread::PARTITIONS);
-        let actor =
-            PartitionActor::start_in_arbiter(&arbiter, move |_| PartitionActor::new(params));
-        let claim = Claim::new(
-            fence.clone(),
-            actor.clone().recipient(),
-            actor.clone().recipient(),
-            actor.clone().recipient(),
-        );
-        (Door::new(fence, actor.recipient(), end), claim)
-    }
-}
-
-impl<P: Pipeline> Front for HouseFront<P> {
-    fn assign(&self, partitions: Vec<PartitionId>) -> Vec<Door> {
-        let (doors, claims) = partitions.into_iter().map(|id| self.open(id)).unzip();
-        self.acquirer.forward(AcquirePartitions(claims));
-        doors
-    }
-
-    fn budget(&self) -> &Budget {
-        &self.budget
-    }
-
-    fn board(&self) -> &CommitBoard {
-        &self.board
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use tokio::time::Instant;
+use tracing::debug;
 
 use crate::faults;
 use crate::fence::Fence;
@@ -33,14 +34,26 @@ impl PositionWatcher {
 
     fn look(&mut self, ctx: &mut Context<Self>) {
         faults::point("PositionWatcher", "Look");
+        if self.looking_since.is_some() {
+            return;
+        }
         let fences: Vec<_> = self.register.partitions().into_iter().map(|p| p.fence).collect();
-        if self.looking_since.is_some() || fences.is_empty() {
+        let to_rest = self.register.take_to_rest();
+        if fences.is_empty() && to_rest.is_empty() {
             return;
         }
         self.looking_since = Some(Instant::now());
         let before: Vec<_> = fences.iter().map(|fence| epoch(fence)).collect();
         let store = self.store.clone();
-        let looking = async move { (store.look(&fences).await, fences) };
+        let looking = async move {
+            if !to_rest.is_empty()
+                && let Err(error) = store.rest(&to_rest).await
+            {
+                // Taken for a death by the next owner; three of them make it careful, no more.
+                debug!(%error, "what was let go is not noted");
+            }
+            (store.look(&fences).await, fences)
+        };
         ctx.spawn(looking.into_actor(self).map(move |(answer, fences), this, _| {
             this.looking_since = None;
             match answer {

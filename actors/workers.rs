@@ -70,6 +70,9 @@ impl<P: Pipeline> WorkerPool<P> {
                 placed[usize::try_from(lane % workers).unwrap_or(0)].push(record);
             }
         });
+        if faults::bug("resend-reversed") && loaded.batch.attempt > 0 {
+            placed.iter_mut().for_each(|records| records.reverse());
+        }
         let placed = placed.into_iter().enumerate().filter(|(_, records)| !records.is_empty());
         placed.map(|(worker, records)| (worker, ChunkRecords::Listed(records))).collect()
     }

@@ -11,6 +11,7 @@ use hashbrown::HashMap;
 
 use super::tally::{Tally, TallyContext, TallyKeys};
 use crate::batch::WorkedBatch;
+use crate::caution::{Caution, DEATHS_MAX, STARTS_MAX};
 use crate::conservation::Settled;
 use crate::error::{SaveError, StoreError};
 use crate::fence::Fence;
@@ -41,15 +42,29 @@ pub struct SavedRow {
     pub bytes: Vec<u8>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct OffsetRow {
     epoch: i64,
     next_offset: NextOffset,
     /// The assignment that owns it; `None` after an operator moved the offset.
     owner: Option<u64>,
+    at_work: bool,
+    deaths: i32,
+    named: Option<Offset>,
+    starts: i32,
 }
 
 impl OffsetRow {
+    /// What is known of the owners before `fence`'s.
+    fn caution(&mut self, fence: &Fence) -> Option<Caution> {
+        if std::mem::take(&mut self.at_work) && self.owner != Some(fence.incarnation()) {
+            self.deaths += 1;
+            self.starts += i32::from(self.named.is_some_and(|named| named.0 >= self.next_offset.0));
+        }
+        let condemned = self.named.filter(|_| self.starts >= STARTS_MAX);
+        (self.deaths >= DEATHS_MAX).then_some(Caution { condemned })
+    }
+
     fn take(&mut self, fence: &Fence) -> (i64, NextOffset) {
         self.epoch += 1;
         self.owner = Some(fence.incarnation());
@@ -144,7 +159,7 @@ impl MemoryStore {
         let mut content = self.lock();
         content.rows.retain(|row| row.partition != *partition || row.offset.0 < next_offset.0);
         if let Some(row) = content.offsets.get_mut(partition) {
-            *row = OffsetRow { epoch: row.epoch + 1, next_offset, owner: None };
+            *row = OffsetRow { epoch: row.epoch + 1, next_offset, ..OffsetRow::default() };
         }
     }
 
@@ -201,6 +216,9 @@ impl Content {
         }
         if commit && let Some(row) = self.offsets.get_mut(partition) {
             row.next_offset = worked.batch.to;
+            if !worked.batch.fence.is_careful() {
+                (row.deaths, row.named, row.starts) = (0, None, 0);
+            }
         }
         settled
     }
@@ -222,10 +240,11 @@ impl Store for MemoryStore {
                 if !fence.stands() {
                     return Acquired::Fallen;
                 }
-                let start = OffsetRow { epoch: 0, next_offset: NextOffset(0), owner: None };
+                let start = OffsetRow::default();
                 let row = content.offsets.entry(fence.partition().clone()).or_insert(start);
+                let caution = row.caution(fence);
                 let (epoch, next_offset) = row.take(fence);
-                Acquired::Held { epoch, next_offset }
+                Acquired::Held { epoch, next_offset, caution }
             };
             let answers = fences.iter().map(acquire).collect();
             match fault {
@@ -252,7 +271,7 @@ impl Store for MemoryStore {
             let answer = match row.owner {
                 Some(owner) if owner == fence.incarnation() && held == Some(row.epoch) => {
                     let (epoch, next_offset) = row.take(fence);
-                    Acquired::Held { epoch, next_offset }
+                    Acquired::Held { epoch, next_offset, caution: None }
                 }
                 Some(owner) if owner != fence.incarnation() => {
                     Acquired::Fenced { owner: Some("another owner".to_owned()) }
@@ -266,6 +285,47 @@ impl Store for MemoryStore {
                 None => Ok(answer),
                 Some(_) => Err(StoreError::Retry("the answer is lost".to_owned())),
             }
+        }
+        .boxed()
+    }
+
+    fn begin_work<'a>(
+        &'a self,
+        fence: &'a Fence,
+        named: Option<Offset>,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        async move {
+            self.answer_time().await;
+            let fault = self.query_fault();
+            if fault == Some(Fault::Retry) {
+                return Err(StoreError::Retry("refused".to_owned()));
+            }
+            let mut content = self.lock();
+            let held = fence.position().map(|position| position.epoch);
+            let row = content.offsets.get_mut(fence.partition());
+            let Some(row) = row.filter(|row| Some(row.epoch) == held) else { return Ok(false) };
+            row.starts = if row.named == named { row.starts } else { 0 };
+            (row.at_work, row.named) = (true, named);
+            match fault {
+                None => Ok(true),
+                Some(_) => Err(StoreError::Retry("the answer is lost".to_owned())),
+            }
+        }
+        .boxed()
+    }
+
+    fn rest<'a>(&'a self, fences: &'a [Arc<Fence>]) -> BoxFuture<'a, Result<(), StoreError>> {
+        async move {
+            self.answer_time().await;
+            let mut content = self.lock();
+            for fence in fences {
+                let held = fence.position().map(|position| position.epoch);
+                let row = content.offsets.get_mut(fence.partition());
+                if let Some(row) = row.filter(|row| Some(row.epoch) == held) {
+                    row.at_work = false;
+                }
+            }
+            Ok(())
         }
         .boxed()
     }

@@ -11,10 +11,11 @@ use longshore_actors::pipeline::Order;
 use longshore_actors::topology::HouseDown;
 
 /// Every message of every actor that records depend on, and the steps behind their questions.
-const POINTS: [(&str, &str); 18] = [
+const POINTS: [(&str, &str); 19] = [
     ("Acquirer", "AcquirePartitions"),
     ("Acquirer", "Acquired"),
-    ("PartitionActor", "PartitionAcquired"),
+    ("PartitionActor", "ClaimAnswer"),
+    ("PartitionActor", "Marked"),
     ("PartitionActor", "HandedInBatch"),
     ("PartitionActor", "BatchSaved"),
     ("PartitionActor", "BatchGivenUp"),

@@ -31,7 +31,7 @@ const ACTORS: [(&str, &[&str]); 6] = [
     ("Acquirer", &["AcquirePartitions", "Acquired"]),
     (
         "PartitionActor",
-        &["PartitionAcquired", "HandedInBatch", "BatchSaved", "BatchGivenUp", "Reacquired"],
+        &["ClaimAnswer", "Marked", "HandedInBatch", "BatchSaved", "BatchGivenUp", "Reacquired"],
     ),
     ("ContextLoader", &["DecodedBatch", "Loaded"]),
     ("WorkerPool", &["LoadedBatch"]),

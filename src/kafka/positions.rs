@@ -65,6 +65,25 @@ impl KafkaPositions {
     }
 }
 
+impl KafkaPositions {
+    /// For each of `partitions` of `topic`, the first offset whose record is not older than
+    /// `time_ms` (milliseconds since 1970 UTC); none where all records are older.
+    ///
+    /// # Errors
+    /// The brokers do not answer, or refuse.
+    pub async fn at_time(
+        &self,
+        topic: &str,
+        partitions: Vec<i32>,
+        time_ms: i64,
+    ) -> Result<BTreeMap<i32, NextOffset>, StoreError> {
+        let (inquirer, topic) = (self.inquirer.clone(), topic.to_owned());
+        let asked = move || inquirer.at_time(&topic, &partitions, time_ms);
+        let answer = tokio::task::spawn_blocking(asked).await;
+        answer.unwrap_or_else(|error| Err(StoreError::Retry(error.to_string())))
+    }
+}
+
 impl Positions for KafkaPositions {
     fn describe<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<TopicPositions, StoreError>> {
         let (inquirer, topic) = (self.inquirer.clone(), topic.to_owned());
@@ -167,6 +186,32 @@ impl Inquirer {
             Some(index) => Err(StoreError::Retry(format!("{what}: none for partition {index}"))),
             None => Ok(ends),
         }
+    }
+
+    fn at_time(
+        &self,
+        topic: &str,
+        indexes: &[i32],
+        time_ms: i64,
+    ) -> Result<BTreeMap<i32, NextOffset>, StoreError> {
+        let what = format!("topic {topic}: the offsets of a time");
+        let mut list = TopicPartitionList::with_capacity(indexes.len());
+        let failed = |error: &KafkaError| {
+            store_error(&what, error.rdkafka_error_code().unwrap_or(Code::Unknown), "")
+        };
+        for &index in indexes {
+            let time = Offset::Offset(time_ms);
+            list.add_partition_offset(topic, index, time).map_err(|error| failed(&error))?;
+        }
+        let list = self.client.offsets_for_times(list, ANSWER_LIMIT).map_err(|e| failed(&e))?;
+        let mut offsets = BTreeMap::new();
+        for element in list.elements() {
+            element.error().map_err(|e| failed(&e))?;
+            if let Offset::Offset(offset) = element.offset() {
+                offsets.insert(element.partition(), NextOffset(offset));
+            }
+        }
+        Ok(offsets)
     }
 
     fn committed(

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashMap;
+use longshore_actors::caution::{Caution, DEATHS_MAX, STARTS_MAX};
 use longshore_actors::error::StoreError;
 use longshore_actors::fence::Fence;
 use longshore_actors::ports::{Acquired, Stored};
-use longshore_actors::record::NextOffset;
+use longshore_actors::record::{NextOffset, Offset};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error, Row};
 use uuid::Uuid;
@@ -30,7 +31,8 @@ const DEADLINE: Duration = Duration::from_secs(45);
 const BEGIN: &str = "begin isolation level read committed";
 
 const LOCK_ROWS: &str = r#"
-    select o.topic, o.partition, o.epoch, o.next_offset, o.owner, o.cluster_id, o.topic_id
+    select o.topic, o.partition, o.epoch, o.next_offset, o.owner, o.cluster_id, o.topic_id,
+        o.at_work, o.deaths, o.suspect, o.suspect_starts
     from longshore.offsets o
     where o."group" = $1
       and (o.topic, o.partition) in (select * from unnest($2::text[], $3::int[]))
@@ -42,10 +44,16 @@ const LOOK: &str = r#"
     where o."group" = $1
       and (o.topic, o.partition) in (select * from unnest($2::text[], $3::int[]))"#;
 
+/// An owner that is found at work by another one died with records in hand.
 const TAKE_OVER: &str = r#"
     update longshore.offsets o
     set epoch = o.epoch + 1, owner = $2, cluster_id = coalesce(v.cluster_id, o.cluster_id),
-        topic_id = coalesce(v.topic_id, o.topic_id), updated_at = now()
+        topic_id = coalesce(v.topic_id, o.topic_id), updated_at = now(),
+        at_work = o.at_work and o.owner is not distinct from $2,
+        deaths = o.deaths + (o.at_work and o.owner is distinct from $2)::int,
+        suspect_starts = o.suspect_starts
+            + (o.at_work and o.owner is distinct from $2 and o.suspect >= o.next_offset
+               and o.suspect is not null)::int
     from unnest($3::text[], $4::int[], $5::text[], $6::uuid[])
         v(topic, partition, cluster_id, topic_id)
     where o."group" = $1 and o.topic = v.topic and o.partition = v.partition"#;
@@ -79,6 +87,10 @@ struct Locked {
     owner: Option<String>,
     cluster_id: Option<String>,
     topic_id: Option<Uuid>,
+    at_work: bool,
+    deaths: i32,
+    suspect: Option<i64>,
+    suspect_starts: i32,
 }
 
 impl Acquirer {
@@ -196,7 +208,11 @@ impl Acquirer {
             Some(unfit) => {
                 Acquired::Refused { reason: unfit.message(&self.group, &partition.topic) }
             }
-            None => Acquired::Held { epoch: row.epoch + 1, next_offset: row.next_offset },
+            None => Acquired::Held {
+                epoch: row.epoch + 1,
+                next_offset: row.next_offset,
+                caution: row.caution(&self.owner.name()),
+            },
         }
     }
 
@@ -229,7 +245,7 @@ impl Acquirer {
         let us = self.owner.name();
         match row.owner {
             Some(owner) if *owner == *us && held == Some(row.epoch) => {
-                Acquired::Held { epoch, next_offset }
+                Acquired::Held { epoch, next_offset, caution: None }
             }
             // The owner is unique to this consumer: an epoch of our own that we do not know is that
             // of a reacquire whose answer was lost, perhaps after an operator moved the offset.
@@ -304,6 +320,15 @@ impl Acquirer {
 }
 
 impl Locked {
+    /// What [`TAKE_OVER`] makes of the owners before `us`.
+    fn caution(&self, us: &str) -> Option<Caution> {
+        let died = self.at_work && self.owner.as_deref() != Some(us);
+        let suspect = self.suspect.filter(|suspect| *suspect >= self.next_offset.0);
+        let starts = self.suspect_starts + i32::from(died && suspect.is_some());
+        let condemned = suspect.filter(|_| starts >= STARTS_MAX).map(Offset);
+        (self.deaths + i32::from(died) >= DEATHS_MAX).then_some(Caution { condemned })
+    }
+
     fn read(row: &Row) -> Self {
         Self {
             epoch: row.get(2),
@@ -311,6 +336,10 @@ impl Locked {
             owner: row.get(4),
             cluster_id: row.get(5),
             topic_id: row.get(6),
+            at_work: row.get(7),
+            deaths: row.get(8),
+            suspect: row.get(9),
+            suspect_starts: row.get(10),
         }
     }
 }

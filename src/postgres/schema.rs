@@ -14,6 +14,10 @@ diesel::table! {
         settled_records -> BigInt,
         parked_records -> BigInt,
         updated_at -> Timestamptz,
+        at_work -> Bool,
+        deaths -> Integer,
+        suspect -> Nullable<BigInt>,
+        suspect_starts -> Integer,
     }
 }
 

@@ -8,12 +8,14 @@ use longshore_actors::batch::WorkedBatch;
 use longshore_actors::error::{SaveError, StoreError};
 use longshore_actors::fence::Fence;
 use longshore_actors::ports::{Acquired, BatchReport, SessionId, Store, Stored};
+use longshore_actors::record::Offset;
 use tokio::runtime::Handle;
 
 use super::acquire::{self, Acquirer};
 use super::connect::{ConnectOptions, SessionSettings};
+use super::marks::Marks;
 use super::owner::Owner;
-use super::pool::SessionPool;
+use super::pool::{QueryPool, SessionPool};
 use super::repeats::Repeats;
 use super::save::{Saver, Session};
 use super::table::SqlTable;
@@ -43,11 +45,14 @@ pub struct StoreParams {
     pub statement_timeout: Duration,
     /// Shared with the pipeline's lookups.
     pub repeats: Arc<Repeats>,
+    /// The connections of the pipeline's lookups, for short queries.
+    pub queries: QueryPool,
 }
 
 /// Offsets and rows of one pipeline.
 pub struct PostgresStore {
     acquirer: Acquirer,
+    marks: Marks,
     saver: Saver,
     sessions: Vec<Session>,
 }
@@ -65,6 +70,7 @@ impl PostgresStore {
             start: params.start,
             positions: params.positions,
         };
+        let marks = Marks { pool: params.queries, group: params.group.clone() };
         let saver = Saver::new(
             params.pipeline,
             params.group,
@@ -73,7 +79,7 @@ impl PostgresStore {
             params.statement_timeout,
             params.repeats,
         );
-        Self { acquirer, saver, sessions }
+        Self { acquirer, marks, saver, sessions }
     }
 }
 
@@ -87,6 +93,18 @@ impl Store for PostgresStore {
 
     fn reacquire<'a>(&'a self, fence: &'a Fence) -> BoxFuture<'a, Result<Acquired, StoreError>> {
         Box::pin(self.acquirer.reacquire(fence))
+    }
+
+    fn begin_work<'a>(
+        &'a self,
+        fence: &'a Fence,
+        named: Option<Offset>,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(self.marks.begin_work(fence, named))
+    }
+
+    fn rest<'a>(&'a self, fences: &'a [Arc<Fence>]) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(self.marks.rest(fences))
     }
 
     fn look<'a>(

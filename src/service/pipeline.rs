@@ -91,15 +91,15 @@ impl<P: PostgresPipeline> AnyPipeline for P {
     fn start(self: Arc<Self>, start: &Start<'_>) -> Result<RunningPipeline, ServiceError> {
         let (source, commands) = ThreadSource::channel();
         let owner = Owner::new();
-        let repeats = Arc::new(Repeats::default());
+        let (repeats, queries) = (Arc::new(Repeats::default()), start.lookup_pool());
         let house = House::build(HouseParams {
             pipeline: self,
             order: start.pipeline.order.unwrap_or(P::ORDER),
             budget: start.config.tickets(),
             workers: start.config.workers,
             sessions: start.config.database.connections,
-            store: Arc::new(start.store::<P>(owner.clone(), repeats.clone())),
-            lookups: Arc::new(PostgresLookups::<P>::new(start.lookup_pool(), repeats)),
+            store: Arc::new(start.store::<P>(owner.clone(), repeats.clone(), queries.clone())),
+            lookups: Arc::new(PostgresLookups::<P>::new(queries, repeats)),
             source: source.clone(),
             placement: Placement::Threads,
             supervision: Supervision::default(),
@@ -122,7 +122,12 @@ impl Start<'_> {
         QueryPool::new(self.database, settings, LOOKUP_CONNECTIONS, self.runtime)
     }
 
-    fn store<P: PostgresPipeline>(&self, owner: Owner, repeats: Arc<Repeats>) -> PostgresStore {
+    fn store<P: PostgresPipeline>(
+        &self,
+        owner: Owner,
+        repeats: Arc<Repeats>,
+        queries: QueryPool,
+    ) -> PostgresStore {
         PostgresStore::new(StoreParams {
             options: self.database.clone(),
             runtime: self.runtime.clone(),
@@ -135,6 +140,7 @@ impl Start<'_> {
             tables: P::Rows::tables(),
             positions: self.positions.clone(),
             repeats,
+            queries,
         })
     }
 

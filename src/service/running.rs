@@ -15,6 +15,9 @@ use super::view::Parts;
 use crate::config::PipelineConfig;
 use crate::kafka::{ConsumerKeeper, ConsumerStatus, PartitionState, StatusSnapshot};
 
+/// How long a drained pipeline may take to say in the database that it died over nothing.
+const REST_LIMIT: Duration = Duration::from_secs(2);
+
 /// See the module.
 pub struct RunningPipeline {
     config: PipelineConfig,
@@ -28,6 +31,7 @@ trait Standing {
     fn health(&self) -> HouseHealth;
     fn parts(&self, consumer: ConsumerStatus) -> Parts;
     fn down(&self) -> LocalBoxFuture<'_, HouseDown>;
+    fn rest(&self) -> LocalBoxFuture<'_, ()>;
     fn stop(self: Box<Self>);
 }
 
@@ -47,6 +51,10 @@ impl<P: Pipeline> Standing for House<P> {
 
     fn down(&self) -> LocalBoxFuture<'_, HouseDown> {
         House::down(self).boxed_local()
+    }
+
+    fn rest(&self) -> LocalBoxFuture<'_, ()> {
+        House::rest(self, REST_LIMIT).boxed_local()
     }
 
     fn stop(self: Box<Self>) {
@@ -116,6 +124,10 @@ impl RunningPipeline {
         let Self { config, consumer, house } = self;
         let drained = consumer.drain(limit).await;
         let total = house.ledger().total();
+        // After a hung thread the mark stays: its record is looked for at the next starts.
+        if house.health().hung_threads == 0 {
+            house.rest().await;
+        }
         house.stop();
         match drained {
             Ok(drained) if drained.batches_left > 0 => {

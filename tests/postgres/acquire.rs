@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::support::*;
 
 fn held_at(epoch: i64, next_offset: i64) -> Acquired {
-    Acquired::Held { epoch, next_offset: NextOffset(next_offset) }
+    Acquired::Held { epoch, next_offset: NextOffset(next_offset), caution: None }
 }
 
 fn refusal(answer: &Acquired) -> &str {

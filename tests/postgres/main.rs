@@ -7,6 +7,7 @@ mod acquire;
 mod duplicates;
 mod errors;
 mod lookups;
+mod marks;
 mod migrations;
 mod outcome;
 mod refusals;

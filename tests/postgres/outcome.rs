@@ -43,7 +43,7 @@ async fn a_lost_answer_to_a_commit_that_went_through() {
     }
     // The server goes on by itself: whoever asks waits for it.
     let again = store.reacquire(&fence).await.unwrap();
-    assert_eq!(again, Acquired::Held { epoch: 2, next_offset: NextOffset(2) });
+    assert_eq!(again, Acquired::Held { epoch: 2, next_offset: NextOffset(2), caution: None });
     assert_eq!(database.things().await, 2);
     database.drop().await;
 }
@@ -76,7 +76,7 @@ async fn a_lost_answer_to_a_commit_that_did_not() {
     }
     for fence in &fences {
         let again = store.reacquire(fence).await.unwrap();
-        assert_eq!(again, Acquired::Held { epoch: 2, next_offset: NextOffset(0) });
+        assert_eq!(again, Acquired::Held { epoch: 2, next_offset: NextOffset(0), caution: None });
         take(fence, &again);
     }
     let group = [make.batch(&fences[1], 0, &[json!({"id": 1}), json!({"id": 13})])];

@@ -9,6 +9,7 @@ use longshore::positions::{PartitionPositions, Positions, StartPosition, TopicPo
 use longshore::postgres::connect::{ConnectOptions, SessionSettings};
 use longshore::postgres::migrate::{self, MigrationSet};
 use longshore::postgres::owner::Owner;
+use longshore::postgres::pool::QueryPool;
 use longshore::postgres::repeats::Repeats;
 use longshore::postgres::row::Tables;
 use longshore::postgres::store::{PostgresStore, StoreParams};
@@ -215,6 +216,12 @@ impl Database {
             positions: broker.clone(),
             statement_timeout: Duration::from_secs(30),
             repeats: Arc::new(Repeats::default()),
+            queries: QueryPool::new(
+                &self.options,
+                SessionSettings::with_statement_timeout(Duration::from_secs(30)),
+                2,
+                &Handle::current(),
+            ),
         })
     }
 }
@@ -269,7 +276,7 @@ pub(crate) async fn held(store: &PostgresStore, partition: i32) -> Arc<Fence> {
 
 /// Holds what was acquired.
 pub(crate) fn take(fence: &Fence, answer: &Acquired) {
-    let Acquired::Held { epoch, next_offset } = answer else { panic!("not held: {answer:?}") };
+    let Acquired::Held { epoch, next_offset, .. } = answer else { panic!("not held: {answer:?}") };
     fence.hold(*epoch, *next_offset);
 }
 

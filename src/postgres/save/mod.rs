@@ -24,8 +24,10 @@ use std::time::{Duration, Instant};
 use longshore_actors::batch::WorkedBatch;
 use longshore_actors::conservation::Settled;
 use longshore_actors::error::SaveError;
-use longshore_actors::fence::Position;
+use longshore_actors::faults;
+use longshore_actors::fence::{Fence, Position};
 use longshore_actors::ports::BatchReport;
+use longshore_actors::record::NextOffset;
 use longshore_actors::stages;
 use tokio_postgres::types::ToSql;
 
@@ -46,9 +48,12 @@ use super::table::SqlTable;
 const MOVE_OFFSETS: &str = r#"
     update longshore.offsets o
     set next_offset = v.next_offset, settled_records = o.settled_records + v.settled,
-        parked_records = o.parked_records + v.parked, updated_at = now()
-    from unnest($2::text[], $3::int[], $4::bigint[], $5::bigint[], $6::bigint[])
-        v(topic, partition, next_offset, settled, parked)
+        parked_records = o.parked_records + v.parked, updated_at = now(),
+        deaths = case when v.careful then o.deaths else 0 end,
+        suspect = case when v.careful then o.suspect end,
+        suspect_starts = case when v.careful then o.suspect_starts else 0 end
+    from unnest($2::text[], $3::int[], $4::bigint[], $5::bigint[], $6::bigint[], $7::boolean[])
+        v(topic, partition, next_offset, settled, parked, careful)
     where o."group" = $1 and o.topic = v.topic and o.partition = v.partition"#;
 
 /// One saving session: its connection, and what it remembers.
@@ -204,6 +209,13 @@ impl Attempt<'_> {
             return self.leave(claims).await;
         }
         self.begin(merged, &claims);
+        if faults::bug("offset-before-rows") {
+            let early = self.move_offsets(merged, &claims).await;
+            let committed = self.writer.run("commit; begin").await;
+            if let Err(failure) = early.and(committed) {
+                return Ended::Failed(failure.into_save_error());
+            }
+        }
         if let Err(stumble) = self.write(merged, plan).await {
             return self.next(plan, stumble);
         }
@@ -309,27 +321,29 @@ impl Attempt<'_> {
     }
 
     async fn move_offsets(&self, merged: &Merged<'_>, claims: &Claims) -> Result<(), Failure> {
-        let mut moves: Vec<(&str, i32, i64, Settled)> = Vec::new();
+        let mut moves: Vec<(&Fence, NextOffset, Settled)> = Vec::new();
         for (number, worked) in self.group.iter().enumerate().filter(|(n, _)| claims[*n].is_ok()) {
-            let (partition, settled) = (worked.batch.fence.partition(), merged.settled(number));
-            let place = (&*partition.topic, partition.index);
-            match moves.iter_mut().find(|(topic, index, ..)| (*topic, *index) == place) {
-                Some((.., to, sum)) => {
-                    *to = worked.batch.to.0;
+            let (batch, settled) = (&worked.batch, merged.settled(number));
+            let same =
+                |(fence, ..): &&mut (&Fence, _, _)| fence.partition() == batch.fence.partition();
+            match moves.iter_mut().find(same) {
+                Some((_, to, sum)) => {
+                    *to = batch.to;
                     sum.add(settled);
                 }
-                None => moves.push((place.0, place.1, worked.batch.to.0, settled)),
+                None => moves.push((&batch.fence, batch.to, settled)),
             }
         }
-        let topics: Vec<&str> = moves.iter().map(|(topic, ..)| *topic).collect();
-        let partitions: Vec<i32> = moves.iter().map(|(_, partition, ..)| *partition).collect();
-        let offsets: Vec<i64> = moves.iter().map(|(_, _, to, _)| *to).collect();
-        let settled: Vec<i64> = moves.iter().map(|(.., sum)| sum.total() as i64).collect();
-        let parked: Vec<i64> = moves.iter().map(|(.., sum)| sum.parked as i64).collect();
+        let topics: Vec<_> = moves.iter().map(|(fence, ..)| &*fence.partition().topic).collect();
+        let partitions: Vec<_> = moves.iter().map(|(fence, ..)| fence.partition().index).collect();
+        let offsets: Vec<_> = moves.iter().map(|(_, to, _)| to.0).collect();
+        let settled: Vec<_> = moves.iter().map(|(.., sum)| sum.total() as i64).collect();
+        let parked: Vec<_> = moves.iter().map(|(.., sum)| sum.parked as i64).collect();
+        let careful: Vec<_> = moves.iter().map(|(fence, ..)| fence.is_careful()).collect();
         let (client, group) = (self.writer.client(), &self.saver.group);
         let statement = self.writer.within(client.prepare_cached(MOVE_OFFSETS)).await?;
-        let columns: [&(dyn ToSql + Sync); 6] =
-            [group, &topics, &partitions, &offsets, &settled, &parked];
+        let columns: [&(dyn ToSql + Sync); 7] =
+            [group, &topics, &partitions, &offsets, &settled, &parked, &careful];
         if self.writer.within(client.execute(&statement, &columns)).await? != moves.len() as u64 {
             return Err(Failure::Stop("a locked row of longshore.offsets did not move".to_owned()));
         }

@@ -1,15 +1,14 @@
-//! `longshore offsets`: how far each partition is saved.
+//! `longshore offsets show`: how far each partition is saved.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
-use clap::Subcommand;
 use serde::Serialize;
 use tokio::runtime::Handle;
 
-use super::context::{Context, Overrides, block_on};
-use super::error::CommandError;
-use super::table;
+use crate::commands::context::{Context, Overrides, block_on};
+use crate::commands::error::CommandError;
+use crate::commands::table;
 use crate::config::{Config, PipelineConfig};
 use crate::kafka::KafkaPositions;
 use crate::positions::Positions;
@@ -18,27 +17,9 @@ use crate::postgres::offsets::{self, ParkedCount};
 use crate::postgres::pool::QueryPool;
 use crate::service::connect_options;
 
-const EXAMPLES: &str = "\
-Examples:
-  longshore offsets show                all configured pipelines
-  longshore offsets show ads --json     one of them, for programs";
-
-/// Show the stored offsets
-#[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
-pub(crate) struct Args {
-    #[command(subcommand)]
-    pub(crate) action: Action,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Action {
-    Show(ShowArgs),
-}
-
 /// Show each partition's stored offset, its end and the lag between
 #[derive(Debug, clap::Args)]
-pub(crate) struct ShowArgs {
+pub(crate) struct Args {
     /// Names of configured pipelines; all of them if none is named
     #[arg(value_name = "PIPELINE")]
     pub(crate) pipelines: Vec<String>,
@@ -51,17 +32,11 @@ pub(crate) struct ShowArgs {
     pub(crate) overrides: Overrides,
 }
 
-/// Does what is asked about offsets.
+/// Shows the stored offsets.
 ///
 /// # Errors
-/// The database or the brokers cannot be reached.
-pub(crate) fn execute(context: &Context, args: &Args) -> Result<(), CommandError> {
-    match &args.action {
-        Action::Show(args) => show(context, args),
-    }
-}
-
-fn show(context: &Context, args: &ShowArgs) -> Result<(), CommandError> {
+/// The database cannot be reached.
+pub(super) fn execute(context: &Context, args: &Args) -> Result<(), CommandError> {
     let config = context.load(&args.overrides)?.select(&args.pipelines)?;
     let database = connect_options(&config).map_err(|error| CommandError::wrong_url(&error))?;
     block_on(async {
