@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use hashbrown::HashMap;
 
+use crate::ports::StopReason;
 use crate::record::PartitionId;
 
 /// How the records of one batch were settled.
@@ -85,9 +86,11 @@ impl PartitionCounts {
         self.given_up.fetch_add(records, Relaxed);
     }
 
-    /// Counts that another owner took the partition while it was assigned to us.
-    pub fn add_fenced(&self) {
-        self.fenced.fetch_add(1, Relaxed);
+    /// Counts a stop, if it is for another owner who took the partition while it was ours.
+    pub fn note_stop(&self, reason: &StopReason) {
+        if matches!(reason, StopReason::Fenced { .. }) {
+            self.fenced.fetch_add(1, Relaxed);
+        }
     }
 
     /// The counters now. `read` is taken last, so that it is never behind the others.

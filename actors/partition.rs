@@ -25,7 +25,6 @@ use crate::questions;
 use crate::record::{NextOffset, Offset};
 use crate::register::{BeginAgain, Register, Registered, RowChanged};
 use crate::stage::Stage;
-use crate::stages;
 use crate::supervise::{Backoff, Post, Watched};
 
 /// See the module.
@@ -178,9 +177,7 @@ impl<P: Pipeline> PartitionActor<P> {
         let pulse = self.post.pulse();
         pulse.turn_to(Some(self.fence.partition()));
         let condemned = self.careful.and_then(|careful| careful.condemned);
-        let began = Instant::now();
         let (events, keys) = self.decoder.decode(held.parcel.clone(), condemned, pulse);
-        stages::DECODE.took(began.elapsed());
         pulse.turn_to(None);
         let batch = Batch::new(self.fence.clone(), held, position.attempt, home);
         self.loader.forward(DecodedBatch { batch: Arc::new(batch), events, keys });
@@ -242,9 +239,7 @@ impl<P: Pipeline> PartitionActor<P> {
             return;
         }
         warn!(partition = %self.fence.partition(), %reason, "partition stopped");
-        if matches!(reason, StopReason::Fenced { .. }) {
-            self.fence.counts().add_fenced();
-        }
+        self.fence.counts().note_stop(&reason);
         self.state = State::Stopped;
         self.fence.fall();
         self.held.let_go();

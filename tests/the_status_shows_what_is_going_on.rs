@@ -9,6 +9,10 @@ use support::records::Mix;
 use support::stage::Stage;
 use support::wait;
 
+/// Those on the way of a record.
+const ACTORS: [&str; 5] =
+    ["PartitionActor", "ContextLoader", "WorkerPool", "WorkerActor", "PersisterActor"];
+
 #[test]
 fn pipelines_partitions_actors_and_counters_are_there() {
     let Some(stage) = Stage::set(2) else { return };
@@ -20,8 +24,8 @@ fn pipelines_partitions_actors_and_counters_are_there() {
     wait::until("the status knows it", || {
         let status = http.get("/api/status").json();
         let actors = status["actors"].as_array().expect("actors");
-        let partitions = actors.iter().filter(|one| one["actor"] == "PartitionActor").count();
-        status["pipelines"][0]["lag"] == 0 && partitions == 2
+        let is_heard_of = |actor: &&str| actors.iter().any(|one| one["actor"] == *actor);
+        status["pipelines"][0]["lag"] == 0 && ACTORS.iter().all(|actor| is_heard_of(actor))
     });
     let status = http.get("/api/status").json();
     let pipeline = &status["pipelines"][0];
@@ -71,8 +75,7 @@ fn partitions_are_at_their_end(stage: &Stage, status: &Value) {
 
 fn actors_rest(status: &Value) {
     let actors = status["actors"].as_array().expect("actors");
-    for actor in ["PartitionActor", "ContextLoader", "WorkerPool", "WorkerActor", "PersisterActor"]
-    {
+    for actor in ACTORS {
         let found = actors.iter().find(|one| one["actor"] == actor).expect(actor);
         assert_eq!(found["pipeline"], "ads");
         assert!(found["last_progress_ms"].is_u64() && found["in_hand"].is_u64(), "{found}");

@@ -54,6 +54,9 @@ fn judged(later: Duration, change: impl FnOnce(&mut PipelineSnapshot)) -> (Answe
     (health::live(&pipelines, now + later), health::ready(&pipelines, now + later))
 }
 
+/// Makes a pipeline unwell.
+type Change = fn(&mut PipelineSnapshot);
+
 const AT_ONCE: Duration = Duration::ZERO;
 
 #[test]
@@ -64,7 +67,7 @@ fn a_pipeline_that_is_well_is_live_and_ready() {
 
 #[test]
 fn what_a_new_start_would_help_is_not_live() {
-    let cases: [(Duration, fn(&mut PipelineSnapshot), &str); 5] = [
+    let cases: [(Duration, Change, &str); 5] = [
         (AT_ONCE, |p| p.phase = Phase::Failed("why".to_owned()), "pipeline ads: failed: why"),
         (
             AT_ONCE,
@@ -85,7 +88,7 @@ fn what_a_new_start_would_help_is_not_live() {
 
 #[test]
 fn what_others_must_help_is_live_and_not_ready() {
-    let cases: [(fn(&mut PipelineSnapshot), &str); 7] = [
+    let cases: [(Change, &str); 7] = [
         (|p| p.phase = Phase::Starting("waits".to_owned()), "pipeline ads: waits"),
         (|p| p.phase = Phase::Draining, "is draining"),
         (|p| p.consumer.joined = false, "is joining the group g"),
