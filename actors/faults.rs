@@ -54,6 +54,7 @@ mod ordered {
         })
     }
 
+    #[expect(clippy::disallowed_methods, reason = "no user's program has this feature")]
     fn is_ordered_outside(actor: &str, message: &str) -> bool {
         let named = || std::env::var_os("LONGSHORE_FAULTS").map(Into::into);
         let Some(directory) = DIRECTORY.get_or_init(named) else { return false };
@@ -62,6 +63,7 @@ mod ordered {
     }
 
     /// Whether the deliberate bug `name` is on.
+    #[expect(clippy::disallowed_methods, reason = "no user's program has this feature")]
     pub fn bug(name: &str) -> bool {
         BUG.get_or_init(|| std::env::var("LONGSHORE_BUG").ok()).as_deref() == Some(name)
     }

@@ -30,6 +30,7 @@ pub mod fence;
 pub mod format;
 pub mod front;
 pub mod health;
+pub mod own;
 pub mod partition;
 pub mod persister;
 pub mod pipeline;

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::Deserialize;
 
 use crate::error::{EncodeError, Reject};
+use crate::own::OwnActors;
 use crate::record::{Record, Unparsed};
 use crate::rows::{Row, RowBuffer, RowSet, table_index};
 
@@ -28,6 +29,9 @@ pub trait Pipeline: Send + Sync + Sized + 'static {
 
     /// The tables that rows are saved to, in the order in which they are written.
     type Rows: RowSet;
+
+    /// Brings actors of the pipeline's own, which its `work` reaches through stages that it keeps.
+    fn actors(&self, _own: &mut OwnActors) {}
 
     /// Reads one record. Usually `record.decode()`.
     ///

@@ -1,10 +1,15 @@
 //! The way to the next stage: a place that outlives the actor in it. Who sends keeps the place, and
 //! whoever is started anew takes it over, so that nobody else hears of a restart.
 
+use std::pin::pin;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 
 use actix::prelude::SendError;
 use actix::{Message, Recipient};
+use thiserror::Error;
 
 /// Where messages of one kind are received. Cheap to clone; all clones are one place.
 pub struct Stage<M>
@@ -51,6 +56,29 @@ where
         *self.actor.write().unwrap_or_else(PoisonError::into_inner) = Some(actor);
     }
 
+    /// Sends `message` and waits at most `limit` for the answer, as `work` may do; it blocks the
+    /// worker's thread, so that other records wait with it.
+    ///
+    /// # Errors
+    /// The actor is gone, its mailbox is full, or it took too long: a reason to try again later.
+    pub fn ask(&self, message: M, limit: Duration) -> Result<M::Result, Unanswered> {
+        let actor = self.actor.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(actor) = actor else { return Err(Unanswered { stage: self.name }) };
+        let mut answer = pin!(actor.send(message));
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
+        let (mut context, deadline) = (Context::from_waker(&waker), Instant::now() + limit);
+        loop {
+            if let Poll::Ready(answer) = answer.as_mut().poll(&mut context) {
+                return answer.map_err(|_| Unanswered { stage: self.name });
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Unanswered { stage: self.name });
+            }
+            thread::park_timeout(left);
+        }
+    }
+
     /// Sends `message`. If the actor died and its successor has not begun, the message is dropped,
     /// and a batch in it tells its partition. A full mailbox is a bug: tickets bound what is on
     /// the way.
@@ -65,5 +93,22 @@ where
                 tracing::error!(stage = self.name, "a mailbox is full: this is a bug");
             }
         }
+    }
+}
+
+/// An actor did not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("{stage} does not answer")]
+pub struct Unanswered {
+    /// Which.
+    pub stage: &'static str,
+}
+
+/// Wakes a thread that waits for an answer.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
     }
 }

@@ -3,8 +3,9 @@
 //! | actor | who starts it again | who sends its work again |
 //! |---|---|---|
 //! | ConsumerThread | the service, as a new consumer: one rejoin | Kafka, from the stored offset |
-//! | PartitionActor | the consumer thread, behind a new door ([`crate::ports::Source::reopen`]) | the thread: it seeks to the stored offset |
-//! | ContextLoader, WorkerPool, WorkerActor, PersisterActor | Supervisor | PartitionActor, from the records in hand |
+//! | PartitionActor | the consumer thread, behind a new door | the thread, from the stored offset |
+//! | ContextLoader, WorkerPool | Supervisor | PartitionActor, from the records in hand |
+//! | WorkerActor, PersisterActor | Supervisor | PartitionActor, from the records in hand |
 //! | Acquirer | Supervisor | each [`crate::acquirer::Claim`] that was dropped asks again |
 //! | PositionWatcher, HealthActor | Supervisor | nobody: they look again |
 //! | a pipeline's own actors | Supervisor | PartitionActor, if `work` failed for it |

@@ -15,6 +15,7 @@ use crate::context::ContextLoader;
 use crate::front::HouseFront;
 use crate::health::{HealthBoard, HouseHealth};
 use crate::health_actor::HealthActor;
+use crate::own::OwnActors;
 use crate::persister::{PersisterActor, Persisters};
 use crate::pipeline::{Order, Pipeline};
 use crate::ports::{CommitBoard, Lookups, SessionId, Source, Store};
@@ -106,6 +107,7 @@ impl<P: Pipeline> House<P> {
         let pool = builder.pool(workers, persisters);
         let loader = builder.loader(pool);
         let acquirer = builder.acquirer();
+        builder.own_actors();
         let health = builder.office();
         let end = builder.supervisor(&health, news);
         let front = HouseFront {
@@ -320,6 +322,12 @@ impl<P: Pipeline> Builder<P> {
             move |actor| place.take_over(actor.recipient()),
         );
         stage
+    }
+
+    fn own_actors(&mut self) {
+        let mut own = OwnActors::new(self.threads.start());
+        self.params.pipeline.actors(&mut own);
+        self.children.extend(own.into_children());
     }
 
     /// Those who watch the others, on a thread that no record comes to.

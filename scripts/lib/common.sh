@@ -78,7 +78,22 @@ port_open() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
 port_of() { cat "$services_dir/$1/port"; }
 
-brokers() { printf '127.0.0.1:%s\n' "$(port_of kafka)"; }
+# address_of SERVICE: where clients find it.
+address_of() {
+  case "$1" in
+    postgres) printf '127.0.0.1:%s\n' "$(port_of postgres)" ;;
+    kafka) brokers ;;
+    *) printf '127.0.0.1:%s\n' "$(cat "$(kafka_home "${1#kafka.}")/port")" ;;
+  esac
+}
+
+# All of them, separated by commas.
+brokers() {
+  local node
+  for node in $(kafka_nodes kafka); do
+    printf '127.0.0.1:%s\n' "$(cat "$(kafka_home "$node")/port")"
+  done | paste -s -d ,
+}
 
 database_url() { printf 'postgres://longshore@127.0.0.1:%s/postgres\n' "$(port_of postgres)"; }
 
@@ -90,9 +105,13 @@ free_port() {
   port=$(cat "$file" 2>/dev/null) || port=
   while [ -z "$port" ] || port_open "$port"; do
     port=$((from + RANDOM % 4000))
+    ! port_recorded "$port" || port=
   done
   printf '%s\n' "$port" >"$file"
 }
+
+# Whether another server of ours has chosen it, and has not opened it yet.
+port_recorded() { grep -rqx --include=port --include='*-port' "$1" "$services_dir" 2>/dev/null; }
 
 # show_tail FILE: the end of a server's log, for an error that has just been said. A server that gives
 # up takes leave at length, so the first errors of that end come before it.

@@ -1,17 +1,18 @@
 # shellcheck shell=bash disable=SC2154  # root and services_dir are common.sh's
-# The two servers as plain processes of this machine. Sourced by scripts/services.
+# The servers as plain processes of this machine. Sourced by scripts/services. A name is `kafka`, `kafka.2`
+# or `postgres`; what stands before its dot says whose functions do the work.
 
 # Java needs seconds to come up: PostgreSQL starts meanwhile.
 native_start() {
   local service
   for service in "$@"; do
-    [ "$service" != kafka ] || kafka_launch
+    [ "${service%%.*}" != kafka ] || kafka_launch "$service"
   done
   for service in "$@"; do
     [ "$service" != postgres ] || postgres_start
   done
   for service in "$@"; do
-    [ "$service" != kafka ] || kafka_await
+    [ "${service%%.*}" != kafka ] || kafka_await "$service"
   done
 }
 
@@ -28,12 +29,25 @@ native_each() {
   local verb=$1 service
   shift
   for service in "$@"; do
-    "${service}_$verb"
+    "${service%%.*}_$verb" "$service"
   done
 }
 
-native_running() { "$1_running"; }
+native_running() { "${1%%.*}_running" "$1"; }
 
-native_where() { printf 'pid %s, log %s\n' "$(cat "$services_dir/$1/pid")" "$("$1_log")"; }
+native_where() {
+  local pids log
+  case "$1" in
+    postgres)
+      pids=$(cat "$services_dir/postgres/pid")
+      log=$(postgres_log)
+      ;;
+    *)
+      pids=$(for node in $(kafka_nodes "$1"); do cat "$(kafka_home "$node")/pid"; done | paste -s -d ' ')
+      log=$(kafka_log "$(kafka_nodes "$1" | head -n 1)")
+      ;;
+  esac
+  printf 'pid %s, log %s\n' "$pids" "$log"
+}
 
 native_tool() { kafka_tool "$@"; }

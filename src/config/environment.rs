@@ -13,8 +13,9 @@ use super::error::{ConfigError, Problem};
 /// What all variables of ours begin with.
 const PREFIX: &str = "LONGSHORE_";
 
-/// Variables that are not keys: read elsewhere (the log filter, the flags' own variables, tests).
-const RESERVED: [&str; 3] = ["LOG", "LOG_FORMAT", "CONFIG"];
+/// Variables that are not keys: read elsewhere (the log filter, the flags' own variables, tests,
+/// faults).
+const RESERVED: [&str; 5] = ["LOG", "LOG_FORMAT", "CONFIG", "FAULTS", "BUG"];
 const RESERVED_PREFIXES: [&str; 2] = ["TEST_", "DEMO_"];
 
 /// Tables of the top level; `LONGSHORE_KAFKA_BROKERS` lacks an underscore.

@@ -1,5 +1,5 @@
-//! Moving stored offsets by hand, behind the fence: the epoch is bumped and the owner taken away, so
-//! that a live owner takes its partition over again and goes on from the new place by itself.
+//! Moving stored offsets by hand, behind the fence: the epoch is bumped and the owner taken away,
+//! so that a live owner takes its partition over again and goes on from the new place by itself.
 
 use chrono::Utc;
 use diesel::prelude::*;

@@ -85,7 +85,7 @@ impl Fixture {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 
-    /// Steps until `done`, for at most 30 s of virtual time: sooner than anybody is taken for stuck.
+    /// Steps until `done`, for 30 s of virtual time at most: before anybody is taken for stuck.
     pub(crate) async fn run_until(&mut self, done: impl Fn(&Self) -> bool) {
         for _ in 0..30_000 {
             if done(self) {

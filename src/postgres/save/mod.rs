@@ -107,7 +107,7 @@ enum Ended {
 type Claims = Vec<Result<Position, BatchReport>>;
 
 impl Saver {
-    /// Saves rows of `tables` for `pipeline`, which reads as `group` and owns partitions as `owner`.
+    /// Saves rows of `tables` for `pipeline`, which reads as `group` and owns as `owner`.
     pub(super) fn new(
         pipeline: String,
         group: String,
