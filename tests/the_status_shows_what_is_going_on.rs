@@ -25,7 +25,7 @@ fn pipelines_partitions_actors_and_counters_are_there() {
         let status = http.get("/api/status").json();
         let actors = status["actors"].as_array().expect("actors");
         let is_heard_of = |actor: &&str| actors.iter().any(|one| one["actor"] == *actor);
-        status["pipelines"][0]["lag"] == 0 && ACTORS.iter().all(|actor| is_heard_of(actor))
+        status["pipelines"][0]["lag"] == 0 && ACTORS.iter().all(is_heard_of)
     });
     let status = http.get("/api/status").json();
     let pipeline = &status["pipelines"][0];
