@@ -390,6 +390,9 @@ impl<P: Pipeline> Handler<RowChanged> for PartitionActor<P> {
             (State::Flowing, Stored::Taken { owner }) => {
                 self.stop(StopReason::Fenced { owner: Some(owner) });
             }
+            (State::Flowing, Stored::Unfit { reason }) => {
+                self.stop(StopReason::Failed { reason });
+            }
             // What it stopped for was seen to.
             (State::Stopped, Stored::Moved) => self.source.reopen(&self.fence),
             _ => {}

@@ -118,6 +118,11 @@ pub enum Stored {
     AsLeft,
     /// An operator moved the offset: the row has no owner.
     Moved,
+    /// The topic is not the one that the row is for, and what to do about it.
+    Unfit {
+        /// What is wrong and what to do.
+        reason: String,
+    },
     /// Another owner has it.
     Taken {
         /// Who.

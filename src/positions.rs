@@ -11,6 +11,11 @@ use uuid::Uuid;
 pub trait Positions: Send + Sync + 'static {
     /// Describes `topic` as it is now, from the point of view of one consumer group.
     fn describe<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<TopicPositions, StoreError>>;
+
+    /// The id that `topic` has now; `None` if the broker has none.
+    fn topic_id<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Option<Uuid>, StoreError>> {
+        Box::pin(async move { Ok(self.describe(topic).await?.topic_id) })
+    }
 }
 
 /// A topic at one moment.

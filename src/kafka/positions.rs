@@ -15,6 +15,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode as Code;
+use uuid::Uuid;
 
 use super::errors::store_error;
 use super::ffi::{self, AdminError, EndOf};
@@ -92,6 +93,19 @@ impl Positions for KafkaPositions {
             answer.unwrap_or_else(|error| Err(StoreError::Retry(error.to_string())))
         })
     }
+
+    fn topic_id<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<Option<Uuid>, StoreError>> {
+        let (inquirer, topic) = (self.inquirer.clone(), topic.to_owned());
+        Box::pin(async move {
+            let asked = move || {
+                let deadline = Instant::now() + ANSWER_LIMIT;
+                let (_, broker) = inquirer.partitions_once(&topic, deadline)?;
+                inquirer.topic_id(&topic, broker, deadline)
+            };
+            let answer = tokio::task::spawn_blocking(asked).await;
+            answer.unwrap_or_else(|error| Err(StoreError::Retry(error.to_string())))
+        })
+    }
 }
 
 impl Inquirer {
@@ -107,12 +121,7 @@ impl Inquirer {
                     self.brokers
                 ))
             })?;
-        let topic_id = match ffi::topic_id(self.client.client(), topic, broker, left(deadline)) {
-            Ok(id) => id,
-            // Brokers before 3.1 do not speak of topic ids.
-            Err(error) if is_unsupported(error.code) => None,
-            Err(error) => return Err(refused(&format!("topic {topic}: its id"), &error)),
-        };
+        let topic_id = self.topic_id(topic, broker, deadline)?;
         let earliest = self.ends(topic, &indexes, EndOf::Earliest, deadline)?;
         let latest = EndOf::Latest { read_committed: self.read_committed };
         let latest = self.ends(topic, &indexes, latest, deadline)?;
@@ -124,6 +133,20 @@ impl Inquirer {
             committed: committed.get(index).copied(),
         });
         Ok(TopicPositions { cluster_id, topic_id, partitions: partitions.collect() })
+    }
+
+    fn topic_id(
+        &self,
+        topic: &str,
+        broker: i32,
+        deadline: Instant,
+    ) -> Result<Option<Uuid>, StoreError> {
+        match ffi::topic_id(self.client.client(), topic, broker, left(deadline)) {
+            Ok(id) => Ok(id),
+            // Brokers before 3.1 do not speak of topic ids.
+            Err(error) if is_unsupported(error.code) => Ok(None),
+            Err(error) => Err(refused(&format!("topic {topic}: its id"), &error)),
+        }
     }
 
     /// The numbers of the topic's partitions, and of a broker that leads one.

@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 use longshore_actors::caution::{Caution, DEATHS_MAX, STARTS_MAX};
 use longshore_actors::error::StoreError;
 use longshore_actors::fence::Fence;
-use longshore_actors::ports::{Acquired, Stored};
+use longshore_actors::ports::Acquired;
 use longshore_actors::record::{NextOffset, Offset};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error, Row};
@@ -38,11 +38,6 @@ const LOCK_ROWS: &str = r#"
       and (o.topic, o.partition) in (select * from unnest($2::text[], $3::int[]))
     order by o."group", o.topic, o.partition
     for update of o"#;
-
-const LOOK: &str = r#"
-    select o.topic, o.partition, o.epoch, o.owner from longshore.offsets o
-    where o."group" = $1
-      and (o.topic, o.partition) in (select * from unnest($2::text[], $3::int[]))"#;
 
 /// An owner that is found at work by another one died with records in hand.
 const TAKE_OVER: &str = r#"
@@ -255,35 +250,6 @@ impl Acquirer {
             None => Acquired::Moved { epoch, next_offset },
             owner => Acquired::Fenced { owner },
         }
-    }
-
-    /// See [`longshore_actors::ports::Store::look`].
-    pub(super) async fn look(&self, fences: &[Arc<Fence>]) -> Result<Vec<Stored>, StoreError> {
-        let fences: Vec<&Fence> = fences.iter().map(AsRef::as_ref).collect();
-        let (topics, partitions) = names(&fences);
-        let rows = self
-            .run(async |client| client.query(LOOK, &[&self.group, &topics, &partitions]).await)
-            .await?
-            .map_err(|error| errors::classify(&error).into_store_error())?;
-        let mut rows: HashMap<(String, i32), (i64, Option<String>)> =
-            rows.iter().map(|row| ((row.get(0), row.get(1)), (row.get(2), row.get(3)))).collect();
-        let us = self.owner.name();
-        let mut seen = |fence: &&Fence| {
-            let partition = fence.partition();
-            let row = rows.remove(&(partition.topic.to_string(), partition.index));
-            let held = fence.position().map(|position| position.epoch);
-            match row {
-                Some((_, None)) => Stored::Moved,
-                Some((epoch, Some(owner)))
-                    if *owner != *us && held.is_some_and(|held| held < epoch) =>
-                {
-                    Stored::Taken { owner }
-                }
-                // A row that is gone is found by the next save, which says so.
-                _ => Stored::AsLeft,
-            }
-        };
-        Ok(fences.iter().map(&mut seen).collect())
     }
 
     async fn lock_rows(

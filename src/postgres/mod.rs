@@ -24,6 +24,7 @@ mod starts;
 pub mod store;
 pub mod table;
 mod tls;
+mod watch;
 
 #[doc(hidden)] // Named by the macros `row!` and `lookups!`.
 pub mod reexport {

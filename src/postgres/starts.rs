@@ -65,8 +65,8 @@ impl Unfit {
         };
         format!(
             "{what}, so the offsets stored for group {group} mean nothing in it. Nothing was \
-             changed. To go on with this topic: `longshore offsets set --group {group} --topic \
-             {topic} --to earliest`. To keep the stored offsets: read it under another group name"
+             changed. To go on with this topic: `longshore offsets set PIPELINE --topic {topic} \
+             --to earliest`. To keep the stored offsets: read it under another group name"
         )
     }
 }

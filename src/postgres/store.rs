@@ -19,6 +19,7 @@ use super::pool::{QueryPool, SessionPool};
 use super::repeats::Repeats;
 use super::save::{Saver, Session};
 use super::table::SqlTable;
+use super::watch::Watch;
 use crate::positions::{Positions, StartPosition};
 
 /// What a [`PostgresStore`] is made of.
@@ -53,6 +54,7 @@ pub struct StoreParams {
 pub struct PostgresStore {
     acquirer: Acquirer,
     marks: Marks,
+    watch: Watch,
     saver: Saver,
     sessions: Vec<Session>,
 }
@@ -63,6 +65,12 @@ impl PostgresStore {
         let pool = |settings| SessionPool::new(&params.options, settings, &params.runtime);
         let settings = SessionSettings::with_statement_timeout(params.statement_timeout);
         let sessions = (0..params.sessions).map(|_| Session::new(pool(settings))).collect();
+        let watch = Watch::new(
+            params.queries.clone(),
+            params.group.clone(),
+            params.owner.clone(),
+            params.positions.clone(),
+        );
         let acquirer = Acquirer {
             pool: pool(acquire::settings()),
             group: params.group.clone(),
@@ -79,7 +87,7 @@ impl PostgresStore {
             params.statement_timeout,
             params.repeats,
         );
-        Self { acquirer, marks, saver, sessions }
+        Self { acquirer, marks, watch, saver, sessions }
     }
 }
 
@@ -111,7 +119,7 @@ impl Store for PostgresStore {
         &'a self,
         fences: &'a [Arc<Fence>],
     ) -> BoxFuture<'a, Result<Vec<Stored>, StoreError>> {
-        Box::pin(self.acquirer.look(fences))
+        Box::pin(self.watch.look(fences))
     }
 
     fn save<'a>(

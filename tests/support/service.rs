@@ -175,6 +175,13 @@ impl Process {
         });
     }
 
+    /// Waits until its log says `word`, in any case.
+    pub(crate) fn writes(&mut self, word: &str) {
+        let (log, word) = (self.stderr.clone(), word.to_lowercase());
+        let what = format!("it says {word:?}");
+        self.runs_until(&what, || read(&log).to_lowercase().contains(&word));
+    }
+
     /// Waits until it says a line with `words`, and gives that.
     pub(crate) fn says_line(&mut self, words: &str) -> String {
         let (mut line, log) = (None, self.stderr.clone());
