@@ -239,7 +239,6 @@ impl<P: Pipeline> PartitionActor<P> {
             return;
         }
         warn!(partition = %self.fence.partition(), %reason, "partition stopped");
-        self.fence.counts().note_stop(&reason);
         self.state = State::Stopped;
         self.fence.fall();
         self.held.let_go();
