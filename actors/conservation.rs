@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use hashbrown::HashMap;
 
+use crate::ports::StopReason;
 use crate::record::PartitionId;
 
 /// How the records of one batch were settled.
@@ -45,6 +46,7 @@ pub struct PartitionCounts {
     duplicate: AtomicU64,
     parked: AtomicU64,
     given_up: AtomicU64,
+    fenced: AtomicU64,
 }
 
 /// The counters at one moment.
@@ -84,6 +86,13 @@ impl PartitionCounts {
         self.given_up.fetch_add(records, Relaxed);
     }
 
+    /// Counts a stop, if it is for another owner who took the partition while it was ours.
+    pub fn note_stop(&self, reason: &StopReason) {
+        if matches!(reason, StopReason::Fenced { .. }) {
+            self.fenced.fetch_add(1, Relaxed);
+        }
+    }
+
     /// The counters now. `read` is taken last, so that it is never behind the others.
     pub fn snapshot(&self) -> Conservation {
         let settled = Settled {
@@ -112,6 +121,11 @@ impl Ledger {
     pub fn snapshot(&self) -> Vec<(PartitionId, Conservation)> {
         let counters = self.lock();
         counters.iter().map(|(id, counts)| (id.clone(), counts.snapshot())).collect()
+    }
+
+    /// How often another owner took a partition while it was assigned to us.
+    pub fn fenced(&self) -> u64 {
+        self.lock().values().map(|counts| counts.fenced.load(Relaxed)).sum()
     }
 
     /// The counters of all partitions together.

@@ -17,6 +17,7 @@ use crate::health::{Pulse, Signs};
 use crate::pipeline::{Keys, KeysOf, Pipeline};
 use crate::ports::Lookups;
 use crate::stage::Stage;
+use crate::stages;
 use crate::supervise::{Backoff, Post, Watched};
 
 /// Queries at a time: as many as there are lookup connections, so that one batch's query runs while
@@ -66,6 +67,7 @@ impl<P: Pipeline> ContextLoader<P> {
             ctx.spawn(loading.into_actor(self).map(move |(group, answer), this, ctx| {
                 faults::point("ContextLoader", "Loaded");
                 this.queries.retain(|query| *query != began);
+                stages::CONTEXT.took(began.elapsed());
                 for batch in &group {
                     this.looked_up.remove(&incarnation(batch));
                 }

@@ -4,6 +4,7 @@
 use std::hash::BuildHasher;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Instant;
 
 use hashbrown::DefaultHashBuilder;
 
@@ -14,6 +15,7 @@ use crate::error::Reject;
 use crate::health::Pulse;
 use crate::pipeline::{KeysOf, Order, Pipeline};
 use crate::record::{Offset, Record, Unparsed};
+use crate::stages;
 
 /// Decodes batches of one partition. Keeps its scratch space from batch to batch.
 pub(crate) struct Decoder<P> {
@@ -35,9 +37,10 @@ impl<P: Pipeline> Decoder<P> {
         condemned: Option<Offset>,
         pulse: &Pulse,
     ) -> (Decoded<P>, KeysOf<P>) {
-        let mut keys = KeysOf::<P>::default();
+        let (mut keys, began) = (KeysOf::<P>::default(), Instant::now());
         let events =
             Decoded::read(parcel, |parcel| self.entries(parcel, &mut keys, condemned, pulse));
+        stages::DECODE.took(began.elapsed());
         (events, keys)
     }
 

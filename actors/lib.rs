@@ -38,6 +38,7 @@ pub mod ports;
 pub mod record;
 pub mod rows;
 pub mod stage;
+pub mod stages;
 pub mod supervise;
 pub mod ticket;
 pub mod topology;

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use actix::{Message, Recipient};
 
-use crate::fence::Fence;
+use crate::fence::{Fence, Position};
 use crate::ports::Stored;
+use crate::record::PartitionId;
 
 /// To the partition: send everything in hand again, under a new attempt.
 #[derive(Clone, Copy, Debug, Message)]
@@ -28,13 +29,21 @@ pub(crate) struct Registered {
 
 /// Cheap to clone; all clones are one register.
 #[derive(Clone, Default)]
-pub(crate) struct Register {
+pub struct Register {
     partitions: Arc<Mutex<Vec<Registered>>>,
     /// Partitions that were let go, and in whose rows work of ours is still noted as in hand.
     to_rest: Arc<Mutex<Vec<Arc<Fence>>>>,
 }
 
 impl Register {
+    /// Where each partition that is acquired stands in the store.
+    pub fn positions(&self) -> Vec<(PartitionId, Position)> {
+        let entries = self.lock();
+        let position =
+            |entry: &Registered| Some((entry.fence.partition().clone(), entry.fence.position()?));
+        entries.iter().filter_map(position).collect()
+    }
+
     pub(crate) fn enter(&self, partition: Registered) {
         self.lock().push(partition);
     }

@@ -19,7 +19,6 @@ use crate::own::OwnActors;
 use crate::persister::{PersisterActor, Persisters};
 use crate::pipeline::{Order, Pipeline};
 use crate::ports::{CommitBoard, Lookups, SessionId, Source, Store};
-use crate::register::Register;
 use crate::stage::Stage;
 use crate::supervise::{Ender, Office, Post, RestartLimits, Watched, Who};
 use crate::supervisor::{Child, Supervisor, SupervisorParams};
@@ -29,6 +28,7 @@ use crate::watcher::PositionWatcher;
 use crate::worker::WorkerActor;
 use crate::workers::{CHUNK_RECORDS, WorkerPool};
 
+pub use crate::register::Register;
 pub use crate::supervisor::HouseDown;
 
 /// Assignments that may wait for the database at a time; more means a storm of rebalances while it
@@ -138,6 +138,16 @@ impl<P: Pipeline> House<P> {
     /// How all actors are.
     pub fn health(&self) -> HouseHealth {
         self.health.snapshot()
+    }
+
+    /// Where the health of all actors is read, for longer than the house stands.
+    pub fn health_board(&self) -> HealthBoard {
+        self.health.clone()
+    }
+
+    /// The partitions that it holds.
+    pub fn register(&self) -> Register {
+        self.front.register.clone()
     }
 
     /// Waits until the house cannot go on.

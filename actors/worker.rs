@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use actix::prelude::*;
+use tokio::time::Instant;
 
 use crate::batch::{ChunkRecords, Parcel, Rejection, WorkChunk, WorkedChunk};
 use crate::decode::rejected_by_panic;
@@ -15,6 +16,7 @@ use crate::health::Signs;
 use crate::persister::Persisters;
 use crate::pipeline::{Order, Out, Outcome, Pipeline};
 use crate::rows::{RowBuffer, RowSet};
+use crate::stages;
 use crate::supervise::{Post, Watched};
 
 /// See the module.
@@ -141,7 +143,9 @@ impl<P: Pipeline> Handler<WorkChunk<P>> for WorkerActor<P> {
         faults::point("WorkerActor", "WorkChunk");
         if chunk.loaded.batch.is_current() {
             self.post.pulse().turn_to(Some(chunk.loaded.batch.fence.partition()));
+            let began = Instant::now();
             let worked = self.work_chunk(&chunk);
+            stages::WORK.took(began.elapsed());
             self.post.pulse().turn_to(None);
             self.persisters.forward(worked);
         }

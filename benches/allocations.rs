@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 use longshore::config::{Config, Layers};
-use longshore::service::{AnyPipeline, Service};
+use longshore::service::{AnyPipeline, Service, ServiceView};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use support::records::Mix;
 use support::stage::Stage;
@@ -68,7 +68,9 @@ fn count(stage: &Stage, run: u32) -> stats_alloc::Stats {
     let config = config(stage, run, &pipelines);
     actix::System::new().block_on(async {
         let region = Region::new(ALLOCATOR);
-        let mut service = Service::start(&config, &pipelines).await.expect("the service starts");
+        let mut service = Service::start(&config, &pipelines, &ServiceView::default())
+            .await
+            .expect("the service starts");
         service.run(true).await.expect("it comes to the end");
         let counted = region.change();
         service.drain().await.expect("it drains");

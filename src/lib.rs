@@ -9,6 +9,7 @@ pub mod config;
 pub mod demo;
 pub mod embedded;
 pub mod feed;
+pub mod http;
 pub mod kafka;
 pub mod pipelines;
 pub mod positions;

@@ -10,7 +10,8 @@ use tracing_subscriber::EnvFilter;
 /// What is logged unless told otherwise. librdkafka tells each connection's fate as news; what is
 /// wrong with them comes as a warning. The crate in between reports as an error that a consumer
 /// which we have closed is closed.
-const DEFAULT_FILTER: &str = "info,librdkafka=warn,rdkafka::consumer::base_consumer=off";
+const DEFAULT_FILTER: &str =
+    "info,actix_server=warn,librdkafka=warn,rdkafka::consumer::base_consumer=off";
 
 /// What is logged beside a line that is written over: what is wrong, and no news.
 const QUIET_FILTER: &str = "warn,rdkafka::consumer::base_consumer=off";

@@ -12,9 +12,10 @@ use crate::config::{Config, ConfigError, Layers, Secret};
 use crate::demo::{self, FeedPlan, Summary};
 use crate::embedded::{EmbeddedServers, PostgresOptions, ServersOptions};
 use crate::feed::{AdsFeed, AdsOptions};
+use crate::http::{HttpError, HttpServer};
 use crate::postgres::connect::SessionSettings;
 use crate::postgres::pool::QueryPool;
-use crate::service::connect_options;
+use crate::service::{ServiceView, connect_options};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,9 +35,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) records: Option<u64>,
 
-    /// Where the page is served
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
-    pub(crate) listen: SocketAddr,
+    /// Where the page is served, or off; else 127.0.0.1:8080, or any free port if that one is taken
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<String>,
 
     /// Your own servers instead of the embedded ones
     #[command(flatten)]
@@ -78,6 +79,8 @@ pub(crate) fn execute(context: &Context, args: &Args) -> Result<(), CommandError
 
 /// Prepares the database, runs the demo and asks the tables.
 fn show(context: &Context, config: &Config, args: &Args) -> Result<(), CommandError> {
+    let view = ServiceView::new(config);
+    let http = serve(config, args, &view)?;
     super::migrate::apply(context, config)?;
     // Another seed each time: on the user's own servers the last demo's events are saved already.
     let seed = match args.servers.database_url.is_some() || args.servers.brokers.is_some() {
@@ -87,11 +90,17 @@ fn show(context: &Context, config: &Config, args: &Args) -> Result<(), CommandEr
     let options = AdsOptions { partitions: PARTITIONS, ..AdsOptions::default() };
     let feed = AdsFeed::with(seed, options);
     let before = block_on(prepare(config, &feed))?;
+    if let Some(http) = &http {
+        println!(
+            "http://{} shows how it goes; besides: /metrics, /api/status, /health/ready",
+            http.address()
+        );
+    }
     println!("topic {TOPIC} with {PARTITIONS} partitions, table ads.enriched_events");
     let rate = args.records.is_none().then_some(STEADY_RATE);
     let plan = FeedPlan { feed, partitions: PARTITIONS, records: args.records, rate };
     let shown = actix::System::new()
-        .block_on(demo::run(config, &context.pipelines, plan))
+        .block_on(demo::run(config, &context.pipelines, &view, plan))
         .map_err(CommandError::failed)?;
     let after = block_on(read(config))?;
     println!("{after}");
@@ -106,6 +115,21 @@ fn show(context: &Context, config: &Config, args: &Args) -> Result<(), CommandEr
             Ok(())
         }
         false => Err(CommandError::failed(differences.join("\n"))),
+    }
+}
+
+/// Serves where it was told to, else where it can: a demo is not to fail over a port.
+fn serve(
+    config: &Config,
+    args: &Args,
+    view: &ServiceView,
+) -> Result<Option<HttpServer>, CommandError> {
+    match HttpServer::start(config.http.listen, view) {
+        Err(HttpError::InUse(taken)) if args.listen.is_none() => {
+            let any = SocketAddr::new(taken.ip(), 0);
+            Ok(HttpServer::start(Some(any), view)?)
+        }
+        served => Ok(served?),
     }
 }
 
@@ -140,7 +164,10 @@ pub(super) fn configure(
         .lay_on(Layers::new())
         .set(&[ads[0], ads[1], "start"], "earliest", "demo")
         .set(&[ads[0], ads[1], "topics"], TOPIC, "demo")
-        .set(&[ads[0], ads[1], "group"], GROUP, "demo")
-        .set(&["http", "listen"], &args.listen.to_string(), "flag --listen");
+        .set(&[ads[0], ads[1], "group"], GROUP, "demo");
+    let layers = match &args.listen {
+        Some(listen) => layers.set(&["http", "listen"], listen, "flag --listen"),
+        None => layers,
+    };
     args.servers.lay_on(layers).build(&context.kinds())
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use thiserror::Error;
 
 use crate::config::ConfigError;
+use crate::http::HttpError;
 use crate::postgres::connect::UrlError;
 use crate::service::ServiceError;
 use crate::telemetry::TelemetryError;
@@ -74,6 +75,15 @@ impl CommandError {
 impl From<TelemetryError> for CommandError {
     fn from(error: TelemetryError) -> Self {
         Self::Usage(error.to_string())
+    }
+}
+
+impl From<HttpError> for CommandError {
+    fn from(error: HttpError) -> Self {
+        match error.is_configuration() {
+            true => Self::Usage(error.to_string()),
+            false => Self::failed(error),
+        }
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::context::{Context, Overrides};
 use super::error::CommandError;
 use crate::config::Config;
-use crate::service::{AnyPipeline, Service, ServiceError, StopSignals};
+use crate::http::HttpServer;
+use crate::service::{AnyPipeline, Service, ServiceError, ServiceView, StopSignals};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -46,21 +47,25 @@ pub(crate) fn execute(context: &Context, args: &Args) -> Result<(), CommandError
     for note in config.notes() {
         tracing::warn!("{note}");
     }
+    let view = ServiceView::new(&config);
+    // Answers as long as this command lives, so while it still waits for servers too.
+    let _http = HttpServer::start(config.http.listen, &view)?;
     if args.migrate {
         super::migrate::apply(context, &config)?;
     }
-    let running = run(&config, &context.pipelines, args.until_end);
+    let running = run(&config, &context.pipelines, &view, args.until_end);
     Ok(actix::System::new().block_on(running)?)
 }
 
 async fn run(
     config: &Config,
     pipelines: &[Arc<dyn AnyPipeline>],
+    view: &ServiceView,
     until_end: bool,
 ) -> Result<(), ServiceError> {
     let mut signals = StopSignals::listen()?;
     let mut service = tokio::select! {
-        started = Service::start(config, pipelines) => started?,
+        started = Service::start(config, pipelines, view) => started?,
         signal = signals.next() => {
             tracing::info!(signal, "ended before it was running");
             return Ok(());

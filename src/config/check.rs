@@ -189,16 +189,17 @@ fn check_kafka(checks: &mut Checks<'_>, raw: RawKafka) -> KafkaConfig {
 }
 
 fn check_http(checks: &mut Checks<'_>, raw: RawHttp) -> HttpConfig {
-    let listen = match raw.listen.map(|text| text.replace("localhost:", "127.0.0.1:").parse()) {
-        None => LISTEN,
-        Some(Ok(listen)) => listen,
-        Some(Err(_)) => {
-            let text = "must be an address and a port, such as \"127.0.0.1:8080\" or \"[::]:8080\"";
-            checks.refuse(&["http", "listen"], text);
-            LISTEN
-        }
-    };
-    HttpConfig { listen }
+    let Some(text) = raw.listen else { return HttpConfig { listen: Some(LISTEN) } };
+    if text == "off" {
+        return HttpConfig { listen: None };
+    }
+    let listen = text.replace("localhost:", "127.0.0.1:").parse();
+    if listen.is_err() {
+        let text = "must be an address and a port, such as \"127.0.0.1:8080\" or \"[::]:8080\", \
+                    or \"off\"";
+        checks.refuse(&["http", "listen"], text);
+    }
+    HttpConfig { listen: listen.ok() }
 }
 
 fn check_database(checks: &mut Checks<'_>, raw: RawDatabase) -> Option<DatabaseConfig> {

@@ -119,8 +119,8 @@ pub struct DatabaseConfig {
 /// The page, health and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HttpConfig {
-    /// Where they are served.
-    pub listen: SocketAddr,
+    /// Where they are served; `None` for nowhere.
+    pub listen: Option<SocketAddr>,
 }
 
 impl Config {

@@ -50,7 +50,7 @@ fn without_a_word_the_defaults_hold() {
     assert_eq!(config.kafka.commit.interval, Duration::from_secs(5));
     assert_eq!(config.kafka.commit.records, 100_000);
     assert_eq!(config.database.connections, 4);
-    assert_eq!(config.http.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.http.listen, "127.0.0.1:8080".parse().ok());
     assert_eq!(config.drain_limit, Duration::from_secs(30));
     let ads = &config.pipelines[0];
     assert_eq!((ads.name.as_str(), ads.kind, ads.group.as_str()), ("ads", "ads", "longshore.ads"));
@@ -101,7 +101,7 @@ fn everything_that_can_be_written_is_taken() {
     assert_eq!((config.workers, config.drain_limit), (3, Duration::from_secs(10)));
     assert_eq!(config.kafka.brokers, "[::1]:9092,b:9092");
     assert_eq!(config.kafka.commit, CommitConfig { interval: Duration::from_secs(1), records: 5 });
-    assert_eq!((config.database.connections, config.http.listen.port()), (2, 0));
+    assert_eq!((config.database.connections, config.http.listen.map(|at| at.port())), (2, Some(0)));
     let eu = &config.pipelines[0];
     assert_eq!(
         (eu.kind, eu.start, eu.order),
@@ -216,7 +216,7 @@ fn a_wrong_value_is_named_with_its_key_source_and_what_is_right() {
         (
             "[http]\nlisten = \"8080\"",
             "http.listen = \"8080\" (longshore.toml): must be an address and a port, such as \
-             \"127.0.0.1:8080\" or \"[::]:8080\"",
+             \"127.0.0.1:8080\" or \"[::]:8080\", or \"off\"",
         ),
         (
             "[pipelines.clicks]",

@@ -17,7 +17,7 @@ use self::live::LiveLine;
 pub use self::summary::Summary;
 use crate::config::Config;
 use crate::feed::FeedError;
-use crate::service::{AnyPipeline, Service, ServiceError, StopSignals};
+use crate::service::{AnyPipeline, Service, ServiceError, ServiceView, StopSignals};
 
 /// How often the live line is written anew.
 const LINE_INTERVAL: Duration = Duration::from_millis(250);
@@ -53,10 +53,11 @@ pub struct Shown {
 pub async fn run(
     config: &Config,
     pipelines: &[Arc<dyn AnyPipeline>],
+    view: &ServiceView,
     plan: FeedPlan,
 ) -> Result<Shown, DemoError> {
     let mut signals = StopSignals::listen()?;
-    let mut service = Service::start(config, pipelines).await?;
+    let mut service = Service::start(config, pipelines, view).await?;
     let ledger = service.pipelines()[0].ledger();
     let mut line = LiveLine::new(plan.records);
     let feeding = Feeding::start(config, plan, ledger.clone())?;

@@ -271,9 +271,11 @@ impl<'c> ConsumerLoop<'c> {
             (partition.clone(), status)
         });
         let partitions = partitions.collect();
+        let joined = self.context.assigned().joined;
         let mut problem = false;
         self.context.status.update(|status| {
             status.partitions = partitions;
+            (status.joined, status.last_round) = (joined, Some(now));
             problem = status.problem.is_some();
         });
         if problem && now.duration_since(self.probed_at) >= PROBE_INTERVAL {

@@ -103,6 +103,7 @@ impl Kept {
         (self.renew)();
         let (front, status) = (self.front.clone(), self.status.clone());
         let next = ConsumerThread::spawn(&self.params, front, self.source.renew(), status)?;
+        self.status.restarted();
         *self.current() = Arc::new(next);
         Ok(())
     }
@@ -154,6 +155,7 @@ async fn keep(kept: Arc<Kept>, news: watch::Sender<Option<ConsumerError>>) {
             }
             let pause = backoff.next_pause();
             tracing::error!(pipeline = kept.params.pipeline, %error, ?pause, "a new consumer");
+            kept.status.ended(error.to_string());
             tokio::time::sleep(pause).await;
             match kept.start_again() {
                 Ok(()) => break,

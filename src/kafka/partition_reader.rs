@@ -13,6 +13,7 @@ use longshore_actors::batch::{Parcel, PolledBatch};
 use longshore_actors::door::Door;
 use longshore_actors::format::Format;
 use longshore_actors::record::{NextOffset, PartitionId};
+use longshore_actors::stages;
 use longshore_actors::ticket::{Budget, Ticket};
 
 use super::ffi::{PartitionHandle, Polled, PolledRecord, ReadBuffer};
@@ -337,6 +338,7 @@ impl<'c> PartitionReader<'c> {
             Some(mut filling) => {
                 filling.arena.trim();
                 filling.correct();
+                stages::READ.took(filling.since.elapsed());
                 (filling.arena, filling.ticket)
             }
             None if self.passed_at.is_none() => return,
@@ -347,6 +349,7 @@ impl<'c> PartitionReader<'c> {
         };
         let (from, to) = (mem::replace(&mut self.handed_to, self.position), self.position);
         self.passed_at = None;
+        stages::handed_in(arena.len());
         let parcel = Arc::new(Parcel::new(arena, ticket));
         if !self.door.submit(PolledBatch { parcel, from, to, seek: self.seek }) {
             // Whoever takes its place says where to go on.

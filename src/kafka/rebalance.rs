@@ -53,6 +53,8 @@ pub(super) struct Assigned {
     pub(super) changes: Vec<Change>,
     /// Whether a callback ran since the thread looked: librdkafka went back to its own position.
     pub(super) rebalanced: bool,
+    /// Whether the group has given us our share, which may be nothing.
+    pub(super) joined: bool,
     /// No revoke waits any more: the thread is closing.
     pub(super) closing: bool,
     /// The last words of a broker, for an error that comes without any.
@@ -84,7 +86,7 @@ impl Rebalancer {
         let doors = if new.is_empty() { Vec::new() } else { self.front.assign(new) };
         {
             let mut assigned = self.assigned();
-            assigned.rebalanced = true;
+            (assigned.rebalanced, assigned.joined) = (true, true);
             for door in doors.into_iter().map(Arc::new) {
                 self.commits().own(door.fence().partition());
                 assigned.doors.insert(door.fence().partition().clone(), door.clone());
@@ -123,9 +125,12 @@ impl Rebalancer {
         if self.protocol == Protocol::Eager {
             partitions = assigned.doors.keys().cloned().collect();
         }
+        let joined = !lost && self.protocol == Protocol::Cooperative;
+        assigned.joined = joined;
         tracing::info!(?partitions, lost, "partitions revoked");
         self.status.update(|status| {
             *(if lost { &mut status.rebalances_lost } else { &mut status.rebalances_revoked }) += 1;
+            status.joined = joined;
         });
         let doors: Vec<_> = partitions.iter().filter_map(|p| assigned.doors.remove(p)).collect();
         let wait = if lost || assigned.closing { Duration::ZERO } else { self.revoke_wait };

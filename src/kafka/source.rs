@@ -66,6 +66,7 @@ impl Source for ThreadSource {
     }
 
     fn stop(&self, fence: &Arc<Fence>, reason: StopReason) {
+        fence.counts().note_stop(&reason);
         self.send(Command::Stop { fence: fence.clone(), reason });
     }
 

@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use hashbrown::HashMap;
 use longshore_actors::record::{NextOffset, PartitionId};
@@ -27,6 +28,14 @@ pub struct StatusSnapshot {
     pub rebalances_lost: u64,
     /// What the brokers refuse or why none of them answers; `None` while all is well.
     pub problem: Option<String>,
+    /// Whether the group has given us our share of its partitions, which may be none.
+    pub joined: bool,
+    /// When the thread last came round; `None` before its first time.
+    pub last_round: Option<Instant>,
+    /// Consumers that took the place of another one.
+    pub restarts: u64,
+    /// Why there is no consumer just now; a new one is about to be started.
+    pub ended: Option<String>,
 }
 
 /// One assigned partition.
@@ -74,6 +83,23 @@ impl ConsumerStatus {
     /// How often the thread has come round: as long as this number changes, it does not hang.
     pub fn rounds(&self) -> u64 {
         self.rounds.load(Relaxed)
+    }
+
+    /// A consumer is of no use any more.
+    pub(super) fn ended(&self, reason: String) {
+        self.update(|status| {
+            (status.joined, status.last_round) = (false, None);
+            status.ended = Some(reason);
+        });
+    }
+
+    /// Another one took its place.
+    pub(super) fn restarted(&self) {
+        self.update(|status| {
+            (status.joined, status.last_round) = (false, Some(Instant::now()));
+            (status.ended, status.problem) = (None, None);
+            status.restarts += 1;
+        });
     }
 
     pub(super) fn come_round(&self) {

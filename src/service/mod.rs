@@ -1,10 +1,12 @@
 //! The service: starts the configured pipelines side by side, runs them until a signal or until the
 //! end, drains them. One pipeline that fails does not stop another.
 
+mod parked_watch;
 mod pipeline;
 mod running;
 mod signals;
 mod until_end;
+mod view;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +22,7 @@ pub use self::pipeline::{AnyPipeline, PostgresPipeline, Start};
 pub use self::running::RunningPipeline;
 pub use self::signals::StopSignals;
 use self::until_end::{Ends, LOOK_INTERVAL};
+pub use self::view::{Parked, Phase, PipelineSnapshot, ServiceView};
 use crate::config::{Config, PipelineConfig};
 use crate::kafka::{ConsumerError, KafkaPositions};
 use crate::positions::{Positions, TopicPositions};
@@ -82,6 +85,7 @@ pub struct Service {
     pipelines: Vec<RunningPipeline>,
     ends: Vec<Ends>,
     pool: QueryPool,
+    view: ServiceView,
     /// The first pipeline that failed while others went on.
     failed: Option<ServiceError>,
     drain_limit: Duration,
@@ -97,14 +101,15 @@ impl ServiceError {
 }
 
 impl Service {
-    /// Starts all pipelines of `config`. Waits for brokers that are away. Must be called inside an
-    /// actix system.
+    /// Starts all pipelines of `config`, and shows in `view` how they are. Waits for brokers and a
+    /// database that are away. Must be called inside an actix system.
     ///
     /// # Errors
     /// A configuration that cannot work: a refused property, an unknown topic, a wrong URL.
     pub async fn start(
         config: &Config,
         registered: &[Arc<dyn AnyPipeline>],
+        view: &ServiceView,
     ) -> Result<Self, ServiceError> {
         let database = connect_options(config)?;
         let runtime = DatabaseRuntime::start()?;
@@ -116,18 +121,23 @@ impl Service {
             .iter()
             .map(|pipeline| brokers_of(config, pipeline))
             .collect::<Result<_, _>>()?;
-        await_tables(&pool).await?;
+        await_tables(&pool, view).await?;
+        let groups = parked_watch::groups(config);
+        runtime.handle().spawn(parked_watch::watch(view.clone(), pool.clone(), groups));
+        view.all_wait("is started after the pipelines before it");
         let (mut pipelines, mut ends) = (Vec::new(), Vec::new());
         for (pipeline, brokers) in config.pipelines.iter().zip(brokers) {
             let code = registered.iter().find(|code| code.kind().name == pipeline.kind);
             let code = code.expect("the configuration checked the kind").clone();
             let (running, end) =
-                start_one(config, pipeline, code, brokers, &database, runtime.handle()).await?;
+                start_one(config, pipeline, code, brokers, &database, runtime.handle(), view)
+                    .await?;
             pipelines.push(running);
             ends.push(end);
         }
         let drain_limit = config.drain_limit;
-        Ok(Self { pipelines, ends, pool, failed: None, drain_limit, _runtime: runtime })
+        let view = view.clone();
+        Ok(Self { pipelines, ends, pool, view, failed: None, drain_limit, _runtime: runtime })
     }
 
     /// The running pipelines.
@@ -187,6 +197,7 @@ impl Service {
     async fn take_down(&mut self, index: usize, failure: ServiceError) -> Result<(), ServiceError> {
         tracing::error!(%failure, "pipeline failed");
         let failed = self.pipelines.remove(index);
+        self.view.failed(&failed.config().name, failure.to_string());
         self.ends.remove(index);
         if let Err(error) = failed.drain(Duration::ZERO).await {
             tracing::debug!(%error, "a failed pipeline was taken down");
@@ -204,6 +215,7 @@ impl Service {
     /// The first consumer that did not end well; the others are drained all the same.
     pub async fn drain(self) -> Result<Vec<(String, Conservation)>, ServiceError> {
         let limit = self.drain_limit;
+        self.view.drain();
         let draining = self.pipelines.into_iter().map(|pipeline| async move {
             let name = pipeline.config().name.clone();
             pipeline.drain(limit).await.map(|total| (name, total))
@@ -246,8 +258,9 @@ pub fn connect_options(config: &Config) -> Result<ConnectOptions, UrlError> {
 }
 
 /// Looks for our tables, for as long as the database makes us wait.
-async fn await_tables(pool: &QueryPool) -> Result<(), ServiceError> {
+async fn await_tables(pool: &QueryPool, view: &ServiceView) -> Result<(), ServiceError> {
     let mut backoff = Backoff::for_outage();
+    view.all_wait("asks the database for its tables");
     loop {
         let looked = async { offsets::are_migrated(&mut *pool.get().await?).await };
         match looked.await {
@@ -255,6 +268,7 @@ async fn await_tables(pool: &QueryPool) -> Result<(), ServiceError> {
             Ok(false) => return Err(ServiceError::NotMigrated),
             Err(error) if error.fate() == Fate::Retry => {
                 tracing::warn!(%error, "waiting for the database");
+                view.all_wait(&format!("waits for the database: {error}"));
                 backoff.wait().await;
             }
             Err(error) => return Err(ServiceError::Database(error)),
@@ -286,13 +300,14 @@ async fn start_one(
     positions: Arc<KafkaPositions>,
     database: &ConnectOptions,
     runtime: &Handle,
+    view: &ServiceView,
 ) -> Result<(RunningPipeline, Ends), ServiceError> {
-    let topics = describe(pipeline, &positions).await?;
-    let partitions = topics.iter().map(|(_, topic)| topic.partitions.len()).sum::<usize>();
+    let topics = describe(pipeline, &positions, view).await?;
     let ends = Ends::new(pipeline, &topics);
-    let partitions = u32::try_from(partitions).unwrap_or(u32::MAX);
+    let partitions = u32::try_from(ends.all().len()).unwrap_or(u32::MAX);
     let start = Start { config, pipeline, database, runtime, positions, partitions };
     let running = code.start(&start)?;
+    view.runs(&pipeline.name, ends.all().clone(), running.parts());
     tracing::info!(
         pipeline = pipeline.name,
         topics = pipeline.topics.join(","),
@@ -307,14 +322,17 @@ async fn start_one(
 async fn describe(
     pipeline: &PipelineConfig,
     positions: &KafkaPositions,
+    view: &ServiceView,
 ) -> Result<Vec<(String, TopicPositions)>, ServiceError> {
     let mut topics = Vec::new();
+    view.waits(&pipeline.name, "asks the brokers for its topics");
     for topic in &pipeline.topics {
         let mut backoff = Backoff::for_outage();
         let described = loop {
             match positions.describe(topic).await {
                 Err(error) if error.fate() == Fate::Retry => {
                     tracing::warn!(pipeline = pipeline.name, topic, %error, "waiting for kafka");
+                    view.waits(&pipeline.name, &format!("waits for kafka: {error}"));
                     backoff.wait().await;
                 }
                 described => break described,

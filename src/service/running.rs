@@ -11,8 +11,9 @@ use longshore_actors::record::PartitionId;
 use longshore_actors::topology::{House, HouseDown};
 
 use super::ServiceError;
+use super::view::Parts;
 use crate::config::PipelineConfig;
-use crate::kafka::{ConsumerKeeper, PartitionState, StatusSnapshot};
+use crate::kafka::{ConsumerKeeper, ConsumerStatus, PartitionState, StatusSnapshot};
 
 /// How long a drained pipeline may take to say in the database that it died over nothing.
 const REST_LIMIT: Duration = Duration::from_secs(2);
@@ -28,6 +29,7 @@ pub struct RunningPipeline {
 trait Standing {
     fn ledger(&self) -> Ledger;
     fn health(&self) -> HouseHealth;
+    fn parts(&self, consumer: ConsumerStatus) -> Parts;
     fn down(&self) -> LocalBoxFuture<'_, HouseDown>;
     fn rest(&self) -> LocalBoxFuture<'_, ()>;
     fn stop(self: Box<Self>);
@@ -40,6 +42,11 @@ impl<P: Pipeline> Standing for House<P> {
 
     fn health(&self) -> HouseHealth {
         House::health(self)
+    }
+
+    fn parts(&self, consumer: ConsumerStatus) -> Parts {
+        let (ledger, register) = (House::ledger(self).clone(), self.register());
+        Parts { ledger, health: self.health_board(), register, consumer }
     }
 
     fn down(&self) -> LocalBoxFuture<'_, HouseDown> {
@@ -77,6 +84,11 @@ impl RunningPipeline {
     /// How its actors are.
     pub fn health(&self) -> HouseHealth {
         self.house.health()
+    }
+
+    /// Where its state is read from any thread.
+    pub(super) fn parts(&self) -> Parts {
+        self.house.parts(self.consumer.status().clone())
     }
 
     /// What its consumer thread is doing.

@@ -38,6 +38,11 @@ impl Ends {
         }
     }
 
+    /// The end of each partition.
+    pub(super) fn all(&self) -> &HashMap<PartitionId, NextOffset> {
+        &self.ends
+    }
+
     /// The partitions that are not saved up to their end, or have records that come back.
     ///
     /// # Errors

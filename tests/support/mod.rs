@@ -5,7 +5,9 @@
 
 pub(crate) mod database;
 pub(crate) mod expect;
+pub(crate) mod http;
 pub(crate) mod model;
+pub(crate) mod own_servers;
 pub(crate) mod producers;
 pub(crate) mod records;
 pub(crate) mod reference;

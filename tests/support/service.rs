@@ -182,6 +182,17 @@ impl Process {
         self.runs_until(&what, || read(&log).to_lowercase().contains(&word));
     }
 
+    /// Waits until it says a line with `words`, and gives that.
+    pub(crate) fn says_line(&mut self, words: &str) -> String {
+        let (mut line, log) = (None, self.stderr.clone());
+        self.runs_until(&format!("it says {words:?}"), || {
+            let said = read(&log);
+            line = said.lines().find(|line| line.contains(words)).map(str::to_owned);
+            line.is_some()
+        });
+        line.expect("it was waited for")
+    }
+
     /// Waits for its end.
     pub(crate) fn wait(mut self) -> Finished {
         let what = format!("`longshore {}` ends", self.what);

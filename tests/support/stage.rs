@@ -50,17 +50,21 @@ impl Stage {
 
     /// The same with an empty database.
     pub(crate) fn empty(partitions: i32, settings: &[(&str, &str)]) -> Option<Self> {
-        let servers = servers()?;
+        Some(Self::on(servers()?, partitions, settings))
+    }
+
+    /// An empty database and an empty topic on these servers.
+    pub(crate) fn on(servers: Servers, partitions: i32, settings: &[(&str, &str)]) -> Self {
         let database = Database::fresh(&servers);
         let topic = Topic::fresh(&servers.brokers, partitions, settings);
-        Some(Self {
+        Self {
             group: format!("group.of.{}", topic.name),
             reference: Reference::of_size(ADVERTISERS),
             directory: TempDir::new().expect("a directory"),
             servers,
             database,
             topic,
-        })
+        }
     }
 
     /// The service with a usual configuration for the stage's topic.

@@ -19,7 +19,7 @@ mod statements;
 mod writer;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use longshore_actors::batch::WorkedBatch;
 use longshore_actors::conservation::Settled;
@@ -28,6 +28,7 @@ use longshore_actors::faults;
 use longshore_actors::fence::{Fence, Position};
 use longshore_actors::ports::BatchReport;
 use longshore_actors::record::NextOffset;
+use longshore_actors::stages;
 use tokio_postgres::types::ToSql;
 
 pub use parked::headers_json;
@@ -135,6 +136,7 @@ impl Saver {
             session.recent().forget();
         }
         let mut plan = Plan { leave_out: false, bisect: None };
+        let began = Instant::now();
         loop {
             let mut attempt = Attempt {
                 saver: self,
@@ -144,6 +146,7 @@ impl Saver {
             };
             match attempt.run(&mut merged, plan).await {
                 Ended::Done(reports) => {
+                    stages::SAVE.took(began.elapsed());
                     lease.hand_back();
                     return Ok(reports);
                 }
@@ -350,9 +353,11 @@ impl Attempt<'_> {
     async fn commit(&self, merged: &Merged<'_>, claims: Claims, plan: Plan) -> Ended {
         let settled: Vec<Option<Settled>> =
             claims.iter().enumerate().map(|(n, c)| c.is_ok().then(|| merged.settled(n))).collect();
+        let began = Instant::now();
         let commit = self.writer.client().batch_execute("commit");
         let error = match tokio::time::timeout(self.writer.limit(), commit).await {
             Ok(Ok(())) => {
+                stages::COMMIT.took(began.elapsed());
                 self.remember(merged);
                 let reports = claims.into_iter().zip(settled).map(|(claim, settled)| match claim {
                     Ok(_) => BatchReport::Saved(settled.unwrap_or_default()),
