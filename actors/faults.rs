@@ -54,7 +54,6 @@ mod ordered {
         })
     }
 
-    #[expect(clippy::disallowed_methods, reason = "no user's program has this feature")]
     fn is_ordered_outside(actor: &str, message: &str) -> bool {
         let named = || std::env::var_os("LONGSHORE_FAULTS").map(Into::into);
         let Some(directory) = DIRECTORY.get_or_init(named) else { return false };

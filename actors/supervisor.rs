@@ -60,8 +60,11 @@ pub(crate) struct Child {
     pub(crate) who: Who,
     pub(crate) thread: Thread,
     pub(crate) mailbox: usize,
-    pub(crate) start: Box<dyn Fn(&ArbiterHandle, Post) + Send>,
+    pub(crate) start: Start,
 }
+
+/// Starts an actor on a thread, for one of its lives.
+pub(crate) type Start = Box<dyn Fn(&ArbiterHandle, Post) + Send>;
 
 /// See the module.
 pub(crate) struct Supervisor {

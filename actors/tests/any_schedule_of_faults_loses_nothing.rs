@@ -40,6 +40,7 @@ const ACTORS: [(&str, &[&str]); 6] = [
 ];
 
 #[actix::test]
+#[expect(clippy::disallowed_methods, reason = "the tests are configured by the environment alone")]
 async fn under_thousands_of_schedules_every_record_is_saved_once_and_in_order() {
     tokio::time::pause();
     let only = std::env::var("LONGSHORE_SEED").ok().map(|seed| seed.parse().expect("a number"));

@@ -38,6 +38,9 @@ pub(super) struct Watch {
     asked_at: Mutex<Option<Instant>>,
 }
 
+/// Topic, partition, epoch, owner, the topic's id.
+type Row = (String, i32, i64, Option<String>, Option<Uuid>);
+
 /// A row as it stands.
 struct Seen {
     epoch: i64,
@@ -92,13 +95,13 @@ impl Watch {
     async fn rows(&self, fences: &[&Fence]) -> Result<HashMap<(String, i32), Seen>, StoreError> {
         let mut conn = self.pool.get().await?;
         let columns = (dsl::topic, dsl::partition, dsl::epoch, dsl::owner, dsl::topic_id);
-        let rows: Vec<(String, i32, i64, Option<String>, Option<Uuid>)> = dsl::offsets
+        let rows = dsl::offsets
             .filter(dsl::group.eq(&self.group).and(dsl::topic.eq_any(topics_of(fences))))
             .select(columns)
-            .load(&mut conn)
+            .load::<Row>(&mut conn)
             .await
             .map_err(|error| errors::of_query(&error))?;
-        let seen = |(topic, partition, epoch, owner, topic_id)| {
+        let seen = |(topic, partition, epoch, owner, topic_id): Row| {
             ((topic, partition), Seen { epoch, owner, topic_id })
         };
         Ok(rows.into_iter().map(seen).collect())
