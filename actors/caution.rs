@@ -3,14 +3,15 @@
 //!
 //! A mark in the partition's row says that work is in hand. An owner that finds the mark of another
 //! one knows that it died with records in hand. After [`DEATHS_MAX`] such deaths without a save in
-//! between, the partition goes on record by record, and each is named in the row before it is
-//! tried. One that is found named at [`STARTS_MAX`] starts in a row is parked: a process that is
+//! between, the partition goes on record by record; each is named in the row before it is tried,
+//! and nothing else is tried in the process meanwhile ([`crate::gate`]). One that is found named at [`STARTS_MAX`] starts in a row is parked: a process that is
 //! killed from outside is never killed at the same record each time.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::batch::Parcel;
+use crate::gate::Gate;
 use crate::record::Offset;
 
 /// Deaths with work in hand, without a save in between, before a partition goes on with caution.
@@ -51,18 +52,24 @@ pub struct Caution {
 pub(crate) struct Careful {
     pub(crate) condemned: Option<Offset>,
     left: u64,
+    /// Records that had been found to kill the process when it began.
+    culprits: u64,
 }
 
 impl Careful {
-    pub(crate) fn new(caution: Caution) -> Self {
-        Self { condemned: caution.condemned, left: CAREFUL_RECORDS }
+    pub(crate) fn new(caution: Caution, gate: &Gate) -> Self {
+        let Caution { condemned } = caution;
+        Self { condemned, left: CAREFUL_RECORDS, culprits: gate.culprits() }
     }
 
     /// One more record was settled. Whether caution is still called for.
-    pub(crate) fn passed(&mut self, offset: Option<Offset>) -> bool {
+    pub(crate) fn passed(&mut self, offset: Option<Offset>, gate: &Gate) -> bool {
         self.left -= 1;
-        let found = offset.is_some() && offset == self.condemned;
-        self.left > 0 && !found
+        if offset.is_some() && offset == self.condemned {
+            gate.found_culprit();
+        }
+        // All partitions of a process die with it: the others had nothing to do with it.
+        self.left > 0 && gate.culprits() == self.culprits
     }
 }
 

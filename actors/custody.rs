@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::conservation::Settled;
 use crate::fence::Fence;
+use crate::gate::Pass;
 
 /// See the module.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub struct Custody {
     in_hand: InHand,
     records: u64,
     state: Mutex<State>,
+    /// Held while its records are behind the gate.
+    pass: Mutex<Option<Pass>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +35,26 @@ impl Custody {
     pub fn take(fence: Arc<Fence>, in_hand: InHand, records: u64) -> Arc<Self> {
         fence.counts().add_read(records);
         in_hand.0.fetch_add(1, SeqCst);
-        Arc::new(Self { fence, in_hand, records, state: Mutex::new(State::Open(None)) })
+        Arc::new(Self::open(fence, in_hand, records))
+    }
+
+    fn open(fence: Arc<Fence>, in_hand: InHand, records: u64) -> Self {
+        let (state, pass) = (Mutex::new(State::Open(None)), Mutex::default());
+        Self { fence, in_hand, records, state, pass }
+    }
+
+    /// Keeps a pass through the gate for as long as the batch is not settled.
+    pub(crate) fn keep(&self, pass: Pass) {
+        *self.pass() = Some(pass);
+    }
+
+    /// Whether it has a pass.
+    pub(crate) fn has_pass(&self) -> bool {
+        self.pass().is_some()
+    }
+
+    fn pass(&self) -> MutexGuard<'_, Option<Pass>> {
+        self.pass.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The batch is committed, and this is what its records came to.
@@ -44,6 +66,7 @@ impl Custody {
             }
             *state = State::Ended;
             self.fence.counts().add_settled(settled);
+            *self.pass() = None;
         }
     }
 
@@ -65,6 +88,7 @@ impl Custody {
         let mut state = self.lock();
         let State::Open(known) = *state else { return };
         self.in_hand.0.fetch_sub(1, SeqCst);
+        *self.pass() = None;
         *state = match known {
             Some(settled) => {
                 self.fence.counts().add_settled(settled);
@@ -79,7 +103,7 @@ impl Custody {
         let part = || {
             self.in_hand.0.fetch_add(1, SeqCst);
             let (fence, in_hand) = (self.fence.clone(), self.in_hand.clone());
-            Arc::new(Self { fence, in_hand, records: 1, state: Mutex::new(State::Open(None)) })
+            Arc::new(Self::open(fence, in_hand, 1))
         };
         let divided = (0..parts).map(|_| part()).collect();
         self.in_hand.0.fetch_sub(1, SeqCst);

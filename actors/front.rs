@@ -12,9 +12,10 @@ use crate::conservation::Ledger;
 use crate::decode::Decoder;
 use crate::door::{Door, Front};
 use crate::fence::Fence;
-use crate::partition::{PartitionActor, PartitionParams};
+use crate::gate::Gate;
+use crate::partition::PartitionActor;
 use crate::pipeline::Pipeline;
-use crate::ports::CommitBoard;
+use crate::ports::{CommitBoard, Source, Store};
 use crate::record::PartitionId;
 use crate::register::Register;
 use crate::stage::Stage;
@@ -58,6 +59,7 @@ impl<P: Pipeline> HouseFront<P> {
             acquirer: self.acquirer.clone(),
             loader: self.loader.clone(),
             register: self.register.clone(),
+            gate: self.params.gate.clone(),
             post,
         };
         let arbiter = self.threads.handle(Thread::PARTITIONS);
@@ -82,4 +84,17 @@ impl<P: Pipeline> Front for HouseFront<P> {
     fn board(&self) -> &CommitBoard {
         &self.board
     }
+}
+
+/// What a [`PartitionActor`] is made of.
+pub(crate) struct PartitionParams<P: Pipeline> {
+    pub(crate) fence: Arc<Fence>,
+    pub(crate) decoder: Decoder<P>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) source: Arc<dyn Source>,
+    pub(crate) acquirer: Stage<AcquirePartitions>,
+    pub(crate) loader: Stage<DecodedBatch<P>>,
+    pub(crate) register: Register,
+    pub(crate) gate: Gate,
+    pub(crate) post: Post,
 }

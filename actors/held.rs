@@ -52,7 +52,12 @@ impl HeldBatches {
         self.queue.push_back(Held { parcel, custody, from, to, since: Instant::now() });
     }
 
-    /// The next batch that may go, which is on its way from here on.
+    /// The next batch that may go.
+    pub(crate) fn next(&self) -> Option<&Held> {
+        self.queue.get(self.sent)
+    }
+
+    /// The same; it is on its way from here on.
     pub(crate) fn send_next(&mut self) -> Option<Held> {
         let next = self.queue.get(self.sent).cloned()?;
         self.sent += 1;

@@ -29,6 +29,7 @@ pub mod faults;
 pub mod fence;
 pub mod format;
 pub mod front;
+pub mod gate;
 pub mod health;
 pub mod own;
 pub mod partition;

@@ -14,52 +14,33 @@ use crate::batch::{
     Batch, BatchGivenUp, BatchSaved, DecodedBatch, GivenUp, HandedInBatch, Held, Home,
 };
 use crate::caution::{Careful, Caution, MARK_STAYS, Mark};
-use crate::decode::Decoder;
 use crate::faults;
-use crate::fence::Fence;
+use crate::front::PartitionParams;
+use crate::gate::Gate;
 use crate::health::Signs;
 use crate::held::HeldBatches;
 use crate::pipeline::Pipeline;
-use crate::ports::{Acquired, Source, StopReason, Store, Stored};
+use crate::ports::{Acquired, StopReason, Stored};
 use crate::questions;
 use crate::record::{NextOffset, Offset};
-use crate::register::{BeginAgain, Register, Registered, RowChanged};
-use crate::stage::Stage;
+use crate::register::{BeginAgain, Registered, RowChanged};
 use crate::supervise::{Backoff, Post, Watched};
 
 /// See the module.
 pub struct PartitionActor<P: Pipeline> {
-    fence: Arc<Fence>,
-    decoder: Decoder<P>,
-    store: Arc<dyn Store>,
-    source: Arc<dyn Source>,
-    acquirer: Stage<AcquirePartitions>,
-    /// Downstream.
-    loader: Stage<DecodedBatch<P>>,
-    register: Register,
+    own: PartitionParams<P>,
     /// Batches handed in and not yet settled.
     held: HeldBatches,
     state: State,
     mark: Mark,
     /// Goes on record by record: earlier owners died over it.
     careful: Option<Careful>,
+    /// Waits until others may pass the gate.
+    is_at_gate: bool,
     /// When something was in hand last.
     busy_at: Instant,
     /// Pauses between attempts that follow each other without a save.
     backoff: Backoff,
-    post: Post,
-}
-
-/// What a [`PartitionActor`] is made of.
-pub(crate) struct PartitionParams<P: Pipeline> {
-    pub(crate) fence: Arc<Fence>,
-    pub(crate) decoder: Decoder<P>,
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) source: Arc<dyn Source>,
-    pub(crate) acquirer: Stage<AcquirePartitions>,
-    pub(crate) loader: Stage<DecodedBatch<P>>,
-    pub(crate) register: Register,
-    pub(crate) post: Post,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,22 +56,16 @@ enum State {
 }
 
 impl<P: Pipeline> PartitionActor<P> {
-    pub(crate) fn new(params: PartitionParams<P>) -> Self {
+    pub(crate) fn new(own: PartitionParams<P>) -> Self {
         Self {
-            fence: params.fence,
-            decoder: params.decoder,
-            store: params.store,
-            source: params.source,
-            acquirer: params.acquirer,
-            loader: params.loader,
-            register: params.register,
+            own,
             held: HeldBatches::default(),
             state: State::Acquiring,
             mark: Mark::Clear,
             careful: None,
+            is_at_gate: false,
             busy_at: Instant::now(),
             backoff: Backoff::for_outage(),
-            post: params.post,
         }
     }
 
@@ -98,7 +73,7 @@ impl<P: Pipeline> PartitionActor<P> {
     fn begin_at(&mut self, position: NextOffset) {
         self.held.begin_at(position);
         self.state = State::Flowing;
-        self.source.seek(&self.fence, position);
+        self.own.source.seek(&self.own.fence, position);
     }
 
     /// Sends down what may go, once the row says that work is in hand.
@@ -109,28 +84,50 @@ impl<P: Pipeline> PartitionActor<P> {
         match (self.mark, &self.careful) {
             (Mark::Changing, _) => {}
             (Mark::Clear, None) => self.set_mark(None, ctx),
-            (Mark::Clear, Some(_)) => self.set_mark(self.held.first_record(), ctx),
-            (Mark::Set, Some(_)) if self.held.is_any_sent() => {}
-            (Mark::Set, Some(_)) => {
-                let next = self.held.send_next();
-                next.into_iter().for_each(|held| self.send_down(held, ctx));
+            (Mark::Clear, Some(_)) => {
+                let named = (self.held.first_record(), self.own.gate.clone());
+                self.set_mark(Some(named), ctx);
             }
+            (Mark::Set, Some(_)) if self.held.is_any_sent() => {}
+            (Mark::Set, Some(_)) => self.send_next(ctx),
             (Mark::Set, None) => {
-                while let Some(held) = self.held.send_next() {
-                    self.send_down(held, ctx);
+                while let Some(next) = self.held.next() {
+                    if !next.custody.has_pass() {
+                        let Some(pass) = self.own.gate.try_share() else {
+                            return self.wait_at_gate(ctx);
+                        };
+                        next.custody.keep(pass);
+                    }
+                    self.send_next(ctx);
                 }
             }
         }
     }
 
+    /// Somebody tries a record alone.
+    fn wait_at_gate(&mut self, ctx: &mut Context<Self>) {
+        if std::mem::replace(&mut self.is_at_gate, true) {
+            return;
+        }
+        let gate = self.own.gate.clone();
+        let opened = async move { drop(gate.share().await) };
+        ctx.spawn(opened.into_actor(self).map(|(), this, ctx| {
+            this.is_at_gate = false;
+            this.go_on(ctx);
+        }));
+    }
+
     /// Notes in the row that work is in hand, and which record is tried by itself.
-    fn set_mark(&mut self, named: Option<Offset>, ctx: &mut Context<Self>) {
+    fn set_mark(&mut self, named: Option<(Option<Offset>, Gate)>, ctx: &mut Context<Self>) {
         self.mark = Mark::Changing;
-        let (store, fence) = (self.store.clone(), self.fence.clone());
-        let marked = questions::begin_work(store, fence, named, self.post.pulse().clone());
-        ctx.spawn(marked.into_actor(self).map(|answer, this, ctx| {
+        let (store, fence) = (self.own.store.clone(), self.own.fence.clone());
+        let marked = questions::begin_work(store, fence, named, self.own.post.pulse().clone());
+        ctx.spawn(marked.into_actor(self).map(|(answer, pass), this, ctx| {
             faults::point("PartitionActor", "Marked");
             this.mark = if answer == Ok(true) { Mark::Set } else { Mark::Clear };
+            if let (Some(pass), Some(next)) = (pass, this.held.next()) {
+                next.custody.keep(pass);
+            }
             match answer {
                 Ok(true) => this.go_on(ctx),
                 // Somebody else has the row: the answer to a reacquire says who.
@@ -150,7 +147,7 @@ impl<P: Pipeline> PartitionActor<P> {
             return;
         }
         self.mark = Mark::Changing;
-        let (store, fences) = (self.store.clone(), [self.fence.clone()]);
+        let (store, fences) = (self.own.store.clone(), [self.own.fence.clone()]);
         let rested = async move { store.rest(&fences).await };
         ctx.spawn(rested.into_actor(self).map(|answer, this, ctx| {
             this.mark = if answer.is_ok() { Mark::Clear } else { Mark::Set };
@@ -164,23 +161,24 @@ impl<P: Pipeline> PartitionActor<P> {
         self.mark = Mark::Clear;
         let arena = &saved.parcel.arena;
         let offset = (!arena.is_empty()).then(|| arena.get(0).offset);
-        if !careful.passed(offset) {
-            info!(partition = %self.fence.partition(), "goes on in batches again");
+        if !careful.passed(offset, &self.own.gate) {
+            info!(partition = %self.own.fence.partition(), "goes on in batches again");
             self.careful = None;
-            self.fence.set_careful(false);
+            self.own.fence.set_careful(false);
         }
     }
 
-    fn send_down(&mut self, held: Held, ctx: &mut Context<Self>) {
-        let Some(position) = self.fence.position() else { return };
+    fn send_next(&mut self, ctx: &mut Context<Self>) {
+        let Some(held) = self.held.send_next() else { return };
+        let Some(position) = self.own.fence.position() else { return };
         let home = Home { saved: ctx.address().recipient(), given_up: ctx.address().recipient() };
-        let pulse = self.post.pulse();
-        pulse.turn_to(Some(self.fence.partition()));
+        let pulse = self.own.post.pulse();
+        pulse.turn_to(Some(self.own.fence.partition()));
         let condemned = self.careful.and_then(|careful| careful.condemned);
-        let (events, keys) = self.decoder.decode(held.parcel.clone(), condemned, pulse);
+        let (events, keys) = self.own.decoder.decode(held.parcel.clone(), condemned, pulse);
         pulse.turn_to(None);
-        let batch = Batch::new(self.fence.clone(), held, position.attempt, home);
-        self.loader.forward(DecodedBatch { batch: Arc::new(batch), events, keys });
+        let batch = Batch::new(self.own.fence.clone(), held, position.attempt, home);
+        self.own.loader.forward(DecodedBatch { batch: Arc::new(batch), events, keys });
     }
 
     /// Something in hand was lost or its outcome is unknown, or the row was changed: refuses what
@@ -190,10 +188,10 @@ impl<P: Pipeline> PartitionActor<P> {
             return;
         }
         self.state = State::Recovering;
-        self.fence.begin_attempt();
-        let (store, fence) = (self.store.clone(), self.fence.clone());
+        self.own.fence.begin_attempt();
+        let (store, fence) = (self.own.store.clone(), self.own.fence.clone());
         let backoff = std::mem::replace(&mut self.backoff, Backoff::for_outage());
-        let asked = questions::reacquire(store, fence, backoff, self.post.pulse().clone());
+        let asked = questions::reacquire(store, fence, backoff, self.own.post.pulse().clone());
         ctx.spawn(asked.into_actor(self).map(|(answer, backoff), this, ctx| {
             faults::point("PartitionActor", "Reacquired");
             this.backoff = backoff;
@@ -204,13 +202,13 @@ impl<P: Pipeline> PartitionActor<P> {
     fn recovered(&mut self, answer: Acquired, ctx: &mut Context<Self>) {
         match answer {
             Acquired::Held { epoch, next_offset, .. } => {
-                self.fence.hold(epoch, next_offset);
+                self.own.fence.hold(epoch, next_offset);
                 self.send_again(next_offset, ctx);
             }
             Acquired::Moved { epoch, next_offset } => {
-                info!(partition = %self.fence.partition(), offset = %next_offset,
+                info!(partition = %self.own.fence.partition(), offset = %next_offset,
                     "goes on from where an operator moved its offset");
-                self.fence.hold(epoch, next_offset);
+                self.own.fence.hold(epoch, next_offset);
                 self.begin_at(next_offset);
             }
             Acquired::Fallen | Acquired::Busy { .. } => {}
@@ -224,11 +222,11 @@ impl<P: Pipeline> PartitionActor<P> {
             let reason = format!(
                 "somebody changed the stored offset of {} from {next} to {saved_to}, and not by \
                  `longshore offsets set`; start again to go on from there",
-                self.fence.partition()
+                self.own.fence.partition()
             );
             return self.stop(StopReason::Failed { reason });
         }
-        info!(partition = %self.fence.partition(), offset = %saved_to,
+        info!(partition = %self.own.fence.partition(), offset = %saved_to,
             batches = self.held.len(), "goes on after a reacquire");
         self.state = State::Flowing;
         self.go_on(ctx);
@@ -238,19 +236,19 @@ impl<P: Pipeline> PartitionActor<P> {
         if self.state == State::Stopped {
             return;
         }
-        warn!(partition = %self.fence.partition(), %reason, "partition stopped");
+        warn!(partition = %self.own.fence.partition(), %reason, "partition stopped");
         self.state = State::Stopped;
-        self.fence.fall();
+        self.own.fence.fall();
         self.held.let_go();
-        self.source.stop(&self.fence, reason);
+        self.own.source.stop(&self.own.fence, reason);
     }
 
     fn acquired(&mut self, epoch: i64, next_offset: NextOffset, caution: Option<Caution>) {
-        self.fence.hold(epoch, next_offset);
-        self.careful = caution.map(Careful::new);
-        self.fence.set_careful(caution.is_some());
+        self.own.fence.hold(epoch, next_offset);
+        self.careful = caution.map(|caution| Careful::new(caution, &self.own.gate));
+        self.own.fence.set_careful(caution.is_some());
         if let Some(Caution { condemned }) = caution {
-            warn!(partition = %self.fence.partition(), ?condemned,
+            warn!(partition = %self.own.fence.partition(), ?condemned,
                 "earlier owners died with records in hand: goes on one by one");
         }
         self.begin_at(next_offset);
@@ -259,9 +257,9 @@ impl<P: Pipeline> PartitionActor<P> {
     /// The Acquirer died with the claim; another one is about to begin.
     fn claim_again(&mut self, ctx: &mut Context<Self>) {
         ctx.run_later(self.backoff.next_pause(), |this, ctx| {
-            if this.state == State::Acquiring && this.fence.stands() {
-                let claim = Claim::new(this.fence.clone(), ctx.address().recipient());
-                this.acquirer.forward(AcquirePartitions(vec![claim]));
+            if this.state == State::Acquiring && this.own.fence.stands() {
+                let claim = Claim::new(this.own.fence.clone(), ctx.address().recipient());
+                this.own.acquirer.forward(AcquirePartitions(vec![claim]));
             }
         });
     }
@@ -271,10 +269,10 @@ impl<P: Pipeline> Actor for PartitionActor<P> {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.post.take_up(self, ctx);
+        self.own.post.take_up(self, ctx);
         ctx.run_interval(MARK_STAYS, |this, ctx| this.rest(ctx));
-        self.register.enter(Registered {
-            fence: self.fence.clone(),
+        self.own.register.enter(Registered {
+            fence: self.own.fence.clone(),
             again: ctx.address().recipient(),
             changed: ctx.address().recipient(),
         });
@@ -283,16 +281,16 @@ impl<P: Pipeline> Actor for PartitionActor<P> {
 
 impl<P: Pipeline> Drop for PartitionActor<P> {
     fn drop(&mut self) {
-        self.register.strike(&self.fence);
+        self.own.register.strike(&self.own.fence);
         if self.mark != Mark::Clear {
-            self.register.leave_to_rest(self.fence.clone());
+            self.own.register.leave_to_rest(self.own.fence.clone());
         }
     }
 }
 
 impl<P: Pipeline> Watched for PartitionActor<P> {
     fn post(&self) -> &Post {
-        &self.post
+        &self.own.post
     }
 
     fn signs(&self) -> Signs {
@@ -324,14 +322,14 @@ impl<P: Pipeline> Handler<HandedInBatch> for PartitionActor<P> {
     fn handle(&mut self, batch: HandedInBatch, ctx: &mut Context<Self>) {
         faults::point("PartitionActor", "HandedInBatch");
         let flows = matches!(self.state, State::Flowing | State::Recovering);
-        if !flows || batch.polled.seek != self.fence.last_seek() {
+        if !flows || batch.polled.seek != self.own.fence.last_seek() {
             // Stale. Let go of, its records are given up.
             return;
         }
         if self.held.take_in(batch, self.careful.is_some()) {
             return self.go_on(ctx);
         }
-        let reason = format!("{} got a batch out of its turn", self.fence.partition());
+        let reason = format!("{} got a batch out of its turn", self.own.fence.partition());
         self.stop(StopReason::Failed { reason });
     }
 }
@@ -341,9 +339,9 @@ impl<P: Pipeline> Handler<BatchSaved> for PartitionActor<P> {
 
     fn handle(&mut self, saved: BatchSaved, ctx: &mut Context<Self>) {
         faults::point("PartitionActor", "BatchSaved");
-        debug!(partition = %self.fence.partition(), to = %saved.to, "saved");
+        debug!(partition = %self.own.fence.partition(), to = %saved.to, "saved");
         self.backoff.reset();
-        self.post.pulse().step();
+        self.own.post.pulse().step();
         self.busy_at = Instant::now();
         if let Some(held) = self.held.saved(saved.to) {
             self.go_on_carefully(&held);
@@ -358,8 +356,8 @@ impl<P: Pipeline> Handler<BatchGivenUp> for PartitionActor<P> {
     fn handle(&mut self, given_up: BatchGivenUp, ctx: &mut Context<Self>) {
         faults::point("PartitionActor", "BatchGivenUp");
         let is_current =
-            self.fence.position().is_some_and(|position| position.attempt == given_up.attempt);
-        if !self.fence.stands() || !is_current || faults::bug("lost-notice") {
+            self.own.fence.position().is_some_and(|position| position.attempt == given_up.attempt);
+        if !self.own.fence.stands() || !is_current || faults::bug("lost-notice") {
             return;
         }
         match given_up.cause {
@@ -393,7 +391,7 @@ impl<P: Pipeline> Handler<RowChanged> for PartitionActor<P> {
                 self.stop(StopReason::Failed { reason });
             }
             // What it stopped for was seen to.
-            (State::Stopped, Stored::Moved) => self.source.reopen(&self.fence),
+            (State::Stopped, Stored::Moved) => self.own.source.reopen(&self.own.fence),
             _ => {}
         }
     }

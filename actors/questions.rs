@@ -6,6 +6,7 @@ use tracing::warn;
 
 use crate::error::{Fate, StoreError};
 use crate::fence::Fence;
+use crate::gate::{Gate, Pass};
 use crate::health::Pulse;
 use crate::ports::{Acquired, Store};
 use crate::record::Offset;
@@ -41,13 +42,18 @@ pub(crate) async fn reacquire(
     }
 }
 
-/// Marks the partition's row: work is in hand, and `named` is about to be tried by itself.
+/// Marks the partition's row: work is in hand. With `named`, that record is about to be tried by
+/// itself: first waits to be alone, and gives the pass.
 pub(crate) async fn begin_work(
     store: Arc<dyn Store>,
     fence: Arc<Fence>,
-    named: Option<Offset>,
+    named: Option<(Option<Offset>, Gate)>,
     pulse: Pulse,
-) -> Result<bool, StoreError> {
+) -> (Result<bool, StoreError>, Option<Pass>) {
+    let (named, pass) = match named {
+        Some((record, gate)) => (record, Some(gate.alone().await)),
+        None => (None, None),
+    };
     let mut backoff = Backoff::for_outage();
     loop {
         match store.begin_work(&fence, named).await {
@@ -58,7 +64,7 @@ pub(crate) async fn begin_work(
             }
             answer => {
                 pulse.goes_on();
-                return answer;
+                return (answer, pass);
             }
         }
     }

@@ -13,6 +13,7 @@ use crate::batch::{DecodedBatch, LoadedBatch, WorkChunk};
 use crate::conservation::Ledger;
 use crate::context::ContextLoader;
 use crate::front::HouseFront;
+use crate::gate::Gate;
 use crate::health::{HealthBoard, HouseHealth};
 use crate::health_actor::HealthActor;
 use crate::own::OwnActors;
@@ -58,6 +59,8 @@ pub struct HouseParams<P: Pipeline> {
     pub source: Arc<dyn Source>,
     /// Where the actors live.
     pub placement: Placement,
+    /// The gate before user code, the process's own.
+    pub gate: Gate,
     /// When to give the house up.
     pub supervision: Supervision,
 }

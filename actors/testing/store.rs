@@ -57,9 +57,11 @@ struct OffsetRow {
 impl OffsetRow {
     /// What is known of the owners before `fence`'s.
     fn caution(&mut self, fence: &Fence) -> Option<Caution> {
-        if std::mem::take(&mut self.at_work) && self.owner != Some(fence.incarnation()) {
-            self.deaths += 1;
-            self.starts += i32::from(self.named.is_some_and(|named| named.0 >= self.next_offset.0));
+        if self.owner != Some(fence.incarnation()) {
+            let died = std::mem::take(&mut self.at_work);
+            let is_ahead = |named: &Offset| died && named.0 >= self.next_offset.0;
+            self.deaths += i32::from(died);
+            self.starts = self.named.filter(is_ahead).map_or(0, |_| self.starts + 1);
         }
         let condemned = self.named.filter(|_| self.starts >= STARTS_MAX);
         (self.deaths >= DEATHS_MAX).then_some(Caution { condemned })

@@ -46,9 +46,10 @@ const TAKE_OVER: &str = r#"
         topic_id = coalesce(v.topic_id, o.topic_id), updated_at = now(),
         at_work = o.at_work and o.owner is not distinct from $2,
         deaths = o.deaths + (o.at_work and o.owner is distinct from $2)::int,
-        suspect_starts = o.suspect_starts
-            + (o.at_work and o.owner is distinct from $2 and o.suspect >= o.next_offset
-               and o.suspect is not null)::int
+        suspect_starts = case
+            when o.owner is not distinct from $2 then o.suspect_starts
+            when o.at_work and o.suspect >= o.next_offset then o.suspect_starts + 1
+            else 0 end
     from unnest($3::text[], $4::int[], $5::text[], $6::uuid[])
         v(topic, partition, cluster_id, topic_id)
     where o."group" = $1 and o.topic = v.topic and o.partition = v.partition"#;
@@ -294,8 +295,8 @@ impl Locked {
     fn caution(&self, us: &str) -> Option<Caution> {
         let died = self.at_work && self.owner.as_deref() != Some(us);
         let suspect = self.suspect.filter(|suspect| *suspect >= self.next_offset.0);
-        let starts = self.suspect_starts + i32::from(died && suspect.is_some());
-        let condemned = suspect.filter(|_| starts >= STARTS_MAX).map(Offset);
+        let is_named = |_: &i64| died && self.suspect_starts + 1 >= STARTS_MAX;
+        let condemned = suspect.filter(is_named).map(Offset);
         (self.deaths + i32::from(died) >= DEATHS_MAX).then_some(Caution { condemned })
     }
 

@@ -1,8 +1,9 @@
 //! A pipeline as the program holds it: its code, its tables and migrations, and the way to start
 //! it, whatever its event, context and row types are.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use longshore_actors::gate::Gate;
 use longshore_actors::pipeline::Pipeline;
 use longshore_actors::topology::{House, HouseParams, Placement, Supervision};
 use tokio::runtime::Handle;
@@ -64,6 +65,9 @@ pub struct Start<'a> {
     pub partitions: u32,
 }
 
+/// All pipelines die with the process, so that all of them have one gate.
+static GATE: LazyLock<Gate> = LazyLock::new(Gate::default);
+
 /// Connections for lookups, each pipeline's.
 const LOOKUP_CONNECTIONS: usize = longshore_actors::context::LOOKUPS_AT_A_TIME;
 
@@ -102,6 +106,7 @@ impl<P: PostgresPipeline> AnyPipeline for P {
             lookups: Arc::new(PostgresLookups::<P>::new(queries, repeats)),
             source: source.clone(),
             placement: Placement::Threads,
+            gate: GATE.clone(),
             supervision: Supervision::default(),
         });
         // Each consumer is an owner of its own.

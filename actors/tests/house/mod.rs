@@ -7,6 +7,7 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use longshore_actors::conservation::Conservation;
 use longshore_actors::door::{Door, Front};
+use longshore_actors::gate::Gate;
 use longshore_actors::health::ActorState;
 use longshore_actors::pipeline::Order;
 use longshore_actors::record::PartitionId;
@@ -68,6 +69,7 @@ impl Fixture {
             lookups: Arc::new(store.clone()),
             source: Arc::new(source.clone()),
             placement: Placement::Here,
+            gate: Gate::default(),
             supervision,
         });
         let mut partitions: Vec<_> = values.keys().cloned().collect();
