@@ -110,9 +110,12 @@ impl<P: Pipeline> PartitionActor<P> {
             return;
         }
         let gate = self.own.gate.clone();
-        let opened = async move { drop(gate.share().await) };
-        ctx.spawn(opened.into_actor(self).map(|(), this, ctx| {
+        ctx.spawn(async move { gate.share().await }.into_actor(self).map(|pass, this, ctx| {
             this.is_at_gate = false;
+            // Given back, somebody who waits to be alone might come first each time.
+            if let Some(next) = this.held.next().filter(|_| this.careful.is_none()) {
+                next.custody.keep(pass);
+            }
             this.go_on(ctx);
         }));
     }
@@ -220,9 +223,8 @@ impl<P: Pipeline> PartitionActor<P> {
     fn send_again(&mut self, saved_to: NextOffset, ctx: &mut Context<Self>) {
         if let Err(next) = self.held.settle_up_to(saved_to) {
             let reason = format!(
-                "somebody changed the stored offset of {} from {next} to {saved_to}, and not by \
-                 `longshore offsets set`; start again to go on from there",
-                self.own.fence.partition()
+                "somebody changed its stored offset from {next} to {saved_to}, and not by \
+                 `longshore offsets set`; start again to go on from there"
             );
             return self.stop(StopReason::Failed { reason });
         }
