@@ -4,8 +4,9 @@
 //! A mark in the partition's row says that work is in hand. An owner that finds the mark of another
 //! one knows that it died with records in hand. After [`DEATHS_MAX`] such deaths without a save in
 //! between, the partition goes on record by record; each is named in the row before it is tried,
-//! and nothing else is tried in the process meanwhile ([`crate::gate`]). One that is found named at [`STARTS_MAX`] starts in a row is parked: a process that is
-//! killed from outside is never killed at the same record each time.
+//! and nothing else is tried in the process meanwhile ([`crate::gate`]). One that is found named at
+//! [`STARTS_MAX`] starts in a row is parked: a process that is killed from outside is never killed
+//! at the same record each time.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -6,7 +6,7 @@
 //! | PartitionActor | the consumer thread, behind a new door | the thread, from the stored offset |
 //! | ContextLoader, WorkerPool | Supervisor | PartitionActor, from the records in hand |
 //! | WorkerActor, PersisterActor | Supervisor | PartitionActor, from the records in hand |
-//! | Acquirer | Supervisor | each [`crate::acquirer::Claim`] that was dropped asks again |
+//! | Acquirer | Supervisor | each claim that was dropped asks again |
 //! | PositionWatcher, HealthActor | Supervisor | nobody: they look again |
 //! | a pipeline's own actors | Supervisor | PartitionActor, if `work` failed for it |
 //! | Supervisor | nobody: the house ends | the next start |

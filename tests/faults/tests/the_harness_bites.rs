@@ -12,7 +12,7 @@ use longshore_faults::subjects::{AdsSubject, AppendSubject, Poisons};
 const BUGS: [(&str, &str, u64); 1] = [("lost-notice", "panic", 9)];
 
 #[test]
-#[ignore = "takes about a minute and a half a bug: cargo test -p longshore-faults --test the_harness_bites -- --ignored"]
+#[ignore = "takes more than a minute a bug; run it with -- --ignored"]
 #[expect(clippy::disallowed_methods, reason = "the tests are configured by the environment alone")]
 fn every_deliberate_bug_is_found() {
     if std::env::var("LONGSHORE_TEST_BROKERS").is_ok_and(|value| !value.is_empty()) {
