@@ -54,7 +54,7 @@ impl ConsumerKeeper {
         renew: Renew,
     ) -> Result<Self, ConsumerError> {
         let status = ConsumerStatus::default();
-        let first = ConsumerThread::spawn(&params, front.clone(), commands, status.clone())?;
+        let first = ConsumerThread::spawn(&params, front.clone(), commands, status.for_next())?;
         let current = Mutex::new(Arc::new(first));
         let kept = Arc::new(Kept { params, front, source, status, renew, current });
         let (news, failed) = watch::channel(None);
@@ -101,7 +101,7 @@ impl Kept {
     /// A new consumer, behind a new channel and under a new owner's name.
     fn start_again(&self) -> Result<(), ConsumerError> {
         (self.renew)();
-        let (front, status) = (self.front.clone(), self.status.clone());
+        let (front, status) = (self.front.clone(), self.status.for_next());
         let next = ConsumerThread::spawn(&self.params, front, self.source.renew(), status)?;
         self.status.restarted();
         *self.current() = Arc::new(next);

@@ -1,18 +1,22 @@
 //! What the consumer thread is doing, for health, the page and the metrics. Written by the thread,
 //! read by anybody.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use hashbrown::HashMap;
 use longshore_actors::record::{NextOffset, PartitionId};
 
-/// The thread's state, shared. Cheap to clone; all clones are one status.
+/// The thread's state, shared. Cheap to clone; all clones are one status, which only the last
+/// thread in a row writes: one that hung and comes back tells nothing any more.
 #[derive(Clone, Debug, Default)]
 pub struct ConsumerStatus {
     inner: Arc<Mutex<StatusSnapshot>>,
     rounds: Arc<AtomicU64>,
+    /// The thread that writes, by number.
+    writer: Arc<AtomicU64>,
+    own: u64,
 }
 
 /// The thread's state at one moment.
@@ -85,29 +89,37 @@ impl ConsumerStatus {
         self.rounds.load(Relaxed)
     }
 
+    /// The same status for the next thread, which alone writes it from here on.
+    pub(super) fn for_next(&self) -> Self {
+        Self { own: self.writer.fetch_add(1, SeqCst) + 1, ..self.clone() }
+    }
+
     /// A consumer is of no use any more.
     pub(super) fn ended(&self, reason: String) {
-        self.update(|status| {
-            (status.joined, status.last_round) = (false, None);
-            status.ended = Some(reason);
-        });
+        let mut status = self.lock();
+        (status.joined, status.last_round) = (false, None);
+        status.partitions.clear();
+        status.ended = Some(reason);
     }
 
     /// Another one took its place.
     pub(super) fn restarted(&self) {
-        self.update(|status| {
-            (status.joined, status.last_round) = (false, Some(Instant::now()));
-            (status.ended, status.problem) = (None, None);
-            status.restarts += 1;
-        });
+        let mut status = self.lock();
+        (status.joined, status.last_round) = (false, Some(Instant::now()));
+        (status.ended, status.problem) = (None, None);
+        status.restarts += 1;
     }
 
     pub(super) fn come_round(&self) {
-        self.rounds.fetch_add(1, Relaxed);
+        if self.own == self.writer.load(SeqCst) {
+            self.rounds.fetch_add(1, Relaxed);
+        }
     }
 
     pub(super) fn update(&self, change: impl FnOnce(&mut StatusSnapshot)) {
-        change(&mut self.lock());
+        if self.own == self.writer.load(SeqCst) {
+            change(&mut self.lock());
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, StatusSnapshot> {
