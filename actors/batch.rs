@@ -163,9 +163,7 @@ impl Batch {
             let _ = self.home.given_up.try_send(notice);
         }
     }
-}
 
-impl Batch {
     /// Gives the batch up because a part of it was lost.
     pub fn lose(&self) {
         let outcome_unknown = self.begun.load(SeqCst);

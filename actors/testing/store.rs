@@ -126,6 +126,21 @@ impl MemoryStore {
         }
     }
 
+    /// A query that changes rows: refused before it is carried out, answered, or carried out with
+    /// its answer lost.
+    async fn change<T>(&self, work: impl FnOnce(&mut Content) -> T) -> Result<T, StoreError> {
+        self.answer_time().await;
+        let fault = self.query_fault();
+        if fault == Some(Fault::Retry) {
+            return Err(StoreError::Retry("refused".to_owned()));
+        }
+        let answer = work(&mut self.lock());
+        match fault {
+            None => Ok(answer),
+            Some(_) => Err(StoreError::Retry("the answer is lost".to_owned())),
+        }
+    }
+
     fn save_fault(&self) -> Option<Fault> {
         let mut weather = self.weather();
         match weather.as_mut()?.u32(..100) {
@@ -171,6 +186,12 @@ impl MemoryStore {
 }
 
 impl Content {
+    /// The row of a partition, if it is still as its owner left it.
+    fn row_of(&mut self, fence: &Fence) -> Option<&mut OffsetRow> {
+        let held = fence.position().map(|position| position.epoch);
+        self.offsets.get_mut(fence.partition()).filter(|row| Some(row.epoch) == held)
+    }
+
     /// Saves a group, or says what each batch would come to without changing anything.
     fn save(&mut self, group: &[WorkedBatch], commit: bool) -> Vec<BatchReport> {
         let mut expected: HashMap<PartitionId, NextOffset> = HashMap::new();
@@ -231,13 +252,7 @@ impl Store for MemoryStore {
         &'a self,
         fences: &'a [Arc<Fence>],
     ) -> BoxFuture<'a, Result<Vec<Acquired>, StoreError>> {
-        async move {
-            self.answer_time().await;
-            let fault = self.query_fault();
-            if fault == Some(Fault::Retry) {
-                return Err(StoreError::Retry("refused".to_owned()));
-            }
-            let mut content = self.lock();
+        self.change(move |content| {
             let acquire = |fence: &Arc<Fence>| {
                 if !fence.stands() {
                     return Acquired::Fallen;
@@ -248,29 +263,18 @@ impl Store for MemoryStore {
                 let (epoch, next_offset) = row.take(fence);
                 Acquired::Held { epoch, next_offset, caution }
             };
-            let answers = fences.iter().map(acquire).collect();
-            match fault {
-                None => Ok(answers),
-                Some(_) => Err(StoreError::Retry("the answer is lost".to_owned())),
-            }
-        }
+            fences.iter().map(acquire).collect()
+        })
         .boxed()
     }
 
     fn reacquire<'a>(&'a self, fence: &'a Fence) -> BoxFuture<'a, Result<Acquired, StoreError>> {
-        async move {
-            self.answer_time().await;
-            let fault = self.query_fault();
-            if fault == Some(Fault::Retry) {
-                return Err(StoreError::Retry("refused".to_owned()));
-            }
-            let mut content = self.lock();
+        self.change(move |content| {
             let held = fence.position().map(|position| position.epoch);
-            let row = content.offsets.get_mut(fence.partition());
-            let Some(row) = row else {
-                return Ok(Acquired::Refused { reason: "no such row".to_owned() });
+            let Some(row) = content.offsets.get_mut(fence.partition()) else {
+                return Acquired::Refused { reason: "no such row".to_owned() };
             };
-            let answer = match row.owner {
+            match row.owner {
                 Some(owner) if owner == fence.incarnation() && held == Some(row.epoch) => {
                     let (epoch, next_offset) = row.take(fence);
                     Acquired::Held { epoch, next_offset, caution: None }
@@ -282,12 +286,8 @@ impl Store for MemoryStore {
                     let (epoch, next_offset) = row.take(fence);
                     Acquired::Moved { epoch, next_offset }
                 }
-            };
-            match fault {
-                None => Ok(answer),
-                Some(_) => Err(StoreError::Retry("the answer is lost".to_owned())),
             }
-        }
+        })
         .boxed()
     }
 
@@ -296,23 +296,12 @@ impl Store for MemoryStore {
         fence: &'a Fence,
         named: Option<Offset>,
     ) -> BoxFuture<'a, Result<bool, StoreError>> {
-        async move {
-            self.answer_time().await;
-            let fault = self.query_fault();
-            if fault == Some(Fault::Retry) {
-                return Err(StoreError::Retry("refused".to_owned()));
-            }
-            let mut content = self.lock();
-            let held = fence.position().map(|position| position.epoch);
-            let row = content.offsets.get_mut(fence.partition());
-            let Some(row) = row.filter(|row| Some(row.epoch) == held) else { return Ok(false) };
+        self.change(move |content| {
+            let Some(row) = content.row_of(fence) else { return false };
             row.starts = if row.named == named { row.starts } else { 0 };
             (row.at_work, row.named) = (true, named);
-            match fault {
-                None => Ok(true),
-                Some(_) => Err(StoreError::Retry("the answer is lost".to_owned())),
-            }
-        }
+            true
+        })
         .boxed()
     }
 
@@ -321,9 +310,7 @@ impl Store for MemoryStore {
             self.answer_time().await;
             let mut content = self.lock();
             for fence in fences {
-                let held = fence.position().map(|position| position.epoch);
-                let row = content.offsets.get_mut(fence.partition());
-                if let Some(row) = row.filter(|row| Some(row.epoch) == held) {
+                if let Some(row) = content.row_of(fence) {
                     row.at_work = false;
                 }
             }
