@@ -172,11 +172,11 @@ fn take_next(
     places: &mut BTreeMap<NextOffset, WorkedBatch>,
     expected: Option<NextOffset>,
 ) -> Option<WorkedBatch> {
-    let first = places.first_entry()?;
+    let is_wrong = faults::bug("last-batch-first");
+    let first = if is_wrong { places.last_entry() } else { places.first_entry() }?;
     let worked = first.get();
     let position = worked.batch.fence.position()?;
-    let in_turn = worked.batch.from == expected.unwrap_or(position.expected)
-        || faults::bug("any-batch-first");
+    let in_turn = is_wrong || worked.batch.from == expected.unwrap_or(position.expected);
     (in_turn && worked.is_complete() && worked.batch.is_current()).then(|| first.remove())
 }
 

@@ -66,6 +66,46 @@ fn a_frozen_one_is_fenced_when_it_thaws() {
     stage.exact(&feed.sent);
 }
 
+#[test]
+fn a_static_member_comes_back_to_its_partitions_and_nobody_else_had_them() {
+    let Some(stage) = Stage::set(6) else { return };
+    let mut feed = Feed::of(&stage, 55);
+    let member = |name: &str| {
+        instance(&stage, "cooperative-sticky")
+            .set("kafka.properties", "\"group.instance.id\"", name)
+            .set("kafka.properties", "\"session.timeout.ms\"", "\"30000\"")
+    };
+    let mut first = member("\"one\"").start(&["run"]);
+    feed.until("the first one works", || stage.settled() > 500);
+    let second = member("\"two\"").start(&["run"]);
+    feed.until("both own partitions", || stage.owners() == 2);
+    let before = epochs(&stage);
+    second.terminate().expect_code(0);
+    let second = member("\"two\"").start(&["run"]);
+    feed.until("what left is back", || moved(&before, &epochs(&stage)) == [0, 0, 0, 1, 1, 1]);
+    second.kill();
+    let second = member("\"two\"").start(&["run"]);
+    feed.until("what died is back", || moved(&before, &epochs(&stage)) == [0, 0, 0, 2, 2, 2]);
+    stage.await_end(&mut first);
+    assert_eq!(moved(&before, &epochs(&stage)), [0, 0, 0, 2, 2, 2], "nobody else had them");
+    second.terminate().expect_code(0);
+    first.terminate().expect_code(0);
+    stage.exact(&feed.sent);
+}
+
+/// The epoch of each partition: how often it was taken over.
+fn epochs(stage: &Stage) -> Vec<i64> {
+    let rows = stage.database.query("select epoch from longshore.offsets order by partition", &[]);
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// How often each partition was taken over since, in ascending order.
+fn moved(before: &[i64], now: &[i64]) -> Vec<i64> {
+    let mut moved = now.iter().zip(before).map(|(now, before)| now - before).collect::<Vec<_>>();
+    moved.sort_unstable();
+    moved
+}
+
 fn joins_and_leaves(strategy: &str) {
     let Some(stage) = Stage::set(6) else { return };
     let mut feed = Feed::of(&stage, 51);

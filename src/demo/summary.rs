@@ -87,15 +87,19 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = |number: i64| HumanCount(u64::try_from(number).unwrap_or(0));
-        writeln!(f, "ads.enriched_events        {:>12} rows", count(self.rows.saved).to_string())?;
-        writeln!(f, "  billable                 {:>12}", count(self.rows.billable).to_string())?;
-        let cost = self.rows.cost_micros / 1_000_000;
-        writeln!(f, "  cost                     {:>12}", count(cost).to_string())?;
         let parked = self.parked.iter().map(|parked| parked.records).sum();
-        write!(f, "longshore.parked_records   {:>12} records", count(parked).to_string())?;
-        for parked in &self.parked {
-            write!(f, "\n  {:<24} {:>12}", parked.reason, count(parked.records).to_string())?;
+        let mut lines = vec![
+            ("ads.enriched_events".to_owned(), self.rows.saved, " rows"),
+            ("  billable".to_owned(), self.rows.billable, ""),
+            ("  cost".to_owned(), self.rows.cost_micros / 1_000_000, ""),
+            ("longshore.parked_records".to_owned(), parked, " records"),
+        ];
+        lines.extend(self.parked.iter().map(|p| (format!("  {}", p.reason), p.records, "")));
+        let width = lines.iter().map(|(name, ..)| name.chars().count()).max().unwrap_or(0);
+        for (index, (name, number, unit)) in lines.iter().enumerate() {
+            let number = HumanCount(u64::try_from(*number).unwrap_or(0)).to_string();
+            let end = if index > 0 { "\n" } else { "" };
+            write!(f, "{end}{name:<width$} {number:>12}{unit}")?;
         }
         Ok(())
     }

@@ -31,8 +31,7 @@ const DEADLINE: Duration = Duration::from_secs(45);
 const BEGIN: &str = "begin isolation level read committed";
 
 const LOCK_ROWS: &str = r#"
-    select o.topic, o.partition, o.epoch, o.next_offset, o.owner, o.cluster_id, o.topic_id,
-        o.at_work, o.deaths, o.suspect, o.suspect_starts
+    select o.topic, o.partition, o.epoch, o.owner, o.cluster_id, o.topic_id
     from longshore.offsets o
     where o."group" = $1
       and (o.topic, o.partition) in (select * from unnest($2::text[], $3::int[]))
@@ -52,7 +51,8 @@ const TAKE_OVER: &str = r#"
             else 0 end
     from unnest($3::text[], $4::int[], $5::text[], $6::uuid[])
         v(topic, partition, cluster_id, topic_id)
-    where o."group" = $1 and o.topic = v.topic and o.partition = v.partition"#;
+    where o."group" = $1 and o.topic = v.topic and o.partition = v.partition
+    returning o.topic, o.partition, o.epoch, o.next_offset, o.deaths, o.suspect, o.suspect_starts"#;
 
 /// The settings of the connection that is reserved for taking partitions over.
 pub(super) fn settings() -> SessionSettings {
@@ -81,15 +81,20 @@ pub(super) struct Acquirer {
 /// What was read of a row under its lock.
 struct Locked {
     epoch: i64,
-    next_offset: NextOffset,
     owner: Option<String>,
     cluster_id: Option<String>,
     topic_id: Option<Uuid>,
-    at_work: bool,
-    deaths: i32,
-    suspect: Option<i64>,
-    suspect_starts: i32,
 }
+
+/// What a row says after it was taken over.
+struct Taken {
+    epoch: i64,
+    next_offset: NextOffset,
+    caution: Option<Caution>,
+}
+
+/// Rows by topic and partition.
+type Rows<T> = HashMap<(String, i32), T>;
 
 impl Acquirer {
     /// See [`longshore_actors::ports::Store::acquire`].
@@ -166,102 +171,98 @@ impl Acquirer {
         unfit: &HashMap<Arc<str>, Unfit>,
     ) -> Result<Vec<Acquired>, Error> {
         client.batch_execute(BEGIN).await?;
-        let mut rows = self.lock_rows(client, fences).await?;
-        let (mut answers, mut taken) = (Vec::with_capacity(fences.len()), Vec::new());
-        for fence in fences {
-            let partition = fence.partition();
-            let row = rows.remove(&(partition.topic.to_string(), partition.index));
-            let answer = self.judge(fence, row, topics, unfit);
-            if let Acquired::Held { .. } = answer {
-                taken.push(*fence);
-            }
-            answers.push(answer);
-        }
-        self.write(client, &taken, topics).await?;
+        let rows = self.lock_rows(client, fences).await?;
+        let refuse = |fence: &&Fence| self.refusal(fence, rows.get(&key(fence)), topics, unfit);
+        let refusals: Vec<Option<Acquired>> = fences.iter().map(refuse).collect();
+        let going = fences.iter().zip(&refusals).filter(|(_, refusal)| refusal.is_none());
+        let going: Vec<&Fence> = going.map(|(fence, _)| *fence).collect();
+        let mut taken = self.write(client, &going, topics).await?;
         client.batch_execute("commit").await?;
-        Ok(answers)
+        let answer = |(fence, refusal): (&&Fence, Option<Acquired>)| {
+            refusal.unwrap_or_else(|| {
+                let taken = taken.remove(&key(fence)).expect("a locked row is written");
+                let Taken { epoch, next_offset, caution } = taken;
+                Acquired::Held { epoch, next_offset, caution }
+            })
+        };
+        Ok(fences.iter().zip(refusals).map(answer).collect())
     }
 
-    /// What becomes of one partition whose row is locked.
-    fn judge(
+    /// Why a partition is not taken over, its row being locked; `None` if it is.
+    fn refusal(
         &self,
         fence: &Fence,
-        row: Option<Locked>,
+        row: Option<&Locked>,
         topics: &Topics,
         unfit: &HashMap<Arc<str>, Unfit>,
-    ) -> Acquired {
+    ) -> Option<Acquired> {
         let partition = fence.partition();
         if !fence.stands() {
-            return Acquired::Fallen;
+            return Some(Acquired::Fallen);
         }
         if let Some(unfit) = unfit.get(&partition.topic) {
-            return Acquired::Refused {
-                reason: unfit.message(&self.pipeline, &self.group, &partition.topic),
-            };
+            return Some(self.refused(unfit, fence));
         }
         let Some(row) = row else {
             let reason = format!("the broker does not know {partition} yet");
-            return Acquired::Busy { reason };
+            return Some(Acquired::Busy { reason });
         };
         let now = &topics[&partition.topic];
-        match Unfit::find(now, row.cluster_id.as_deref(), row.topic_id) {
-            Some(unfit) => Acquired::Refused {
-                reason: unfit.message(&self.pipeline, &self.group, &partition.topic),
-            },
-            None => Acquired::Held {
-                epoch: row.epoch + 1,
-                next_offset: row.next_offset,
-                caution: row.caution(&self.owner.name()),
-            },
-        }
+        let unfit = Unfit::find(now, row.cluster_id.as_deref(), row.topic_id)?;
+        Some(self.refused(&unfit, fence))
+    }
+
+    fn refused(&self, unfit: &Unfit, fence: &Fence) -> Acquired {
+        let reason = unfit.message(&self.pipeline, &self.group, &fence.partition().topic);
+        Acquired::Refused { reason }
     }
 
     async fn take_again(&self, client: &Client, fence: &Fence) -> Result<Acquired, Error> {
         client.batch_execute(BEGIN).await?;
         let row = self.lock_rows(client, &[fence]).await?.into_values().next();
-        let answer = self.judge_again(fence, row);
-        if let Acquired::Held { .. } | Acquired::Moved { .. } = answer {
-            self.write(client, &[fence], &Topics::new()).await?;
-        }
+        let answer = match self.judge_again(fence, row) {
+            Err(answer) => answer,
+            Ok(is_moved) => {
+                let taken = self.write(client, &[fence], &Topics::new()).await?;
+                let taken = taken.into_values().next().expect("a locked row is written");
+                let Taken { epoch, next_offset, .. } = taken;
+                match is_moved {
+                    true => Acquired::Moved { epoch, next_offset },
+                    false => Acquired::Held { epoch, next_offset, caution: None },
+                }
+            }
+        };
         client.batch_execute("commit").await?;
         Ok(answer)
     }
 
-    /// Whether the partition is still ours, now that whatever was under way has ended.
-    fn judge_again(&self, fence: &Fence, row: Option<Locked>) -> Acquired {
+    /// Whether the partition is still ours, now that whatever was under way has ended, and if so,
+    /// whether an operator moved its offset.
+    fn judge_again(&self, fence: &Fence, row: Option<Locked>) -> Result<bool, Acquired> {
         let Some(row) = row else {
             let reason = format!(
                 "the stored offset of {} is gone from longshore.offsets: `longshore offsets set` \
                  says where to go on",
                 fence.partition()
             );
-            return Acquired::Refused { reason };
+            return Err(Acquired::Refused { reason });
         };
         if !fence.stands() {
-            return Acquired::Fallen;
+            return Err(Acquired::Fallen);
         }
         let held = fence.position().map(|position| position.epoch);
-        let (epoch, next_offset) = (row.epoch + 1, row.next_offset);
         let us = self.owner.name();
         match row.owner {
-            Some(owner) if *owner == *us && held == Some(row.epoch) => {
-                Acquired::Held { epoch, next_offset, caution: None }
-            }
+            Some(owner) if *owner == *us && held == Some(row.epoch) => Ok(false),
             // The owner is unique to this consumer: an epoch of our own that we do not know is that
             // of a reacquire whose answer was lost, perhaps after an operator moved the offset.
-            Some(owner) if *owner == *us && held < Some(row.epoch) => {
-                Acquired::Moved { epoch, next_offset }
-            }
-            None => Acquired::Moved { epoch, next_offset },
-            owner => Acquired::Fenced { owner },
+            Some(owner) if *owner == *us && held < Some(row.epoch) => Ok(true),
+            None => Ok(true),
+            owner => Err(Acquired::Fenced { owner }),
         }
     }
 
-    async fn lock_rows(
-        &self,
-        client: &Client,
-        fences: &[&Fence],
-    ) -> Result<HashMap<(String, i32), Locked>, Error> {
+    async fn lock_rows(&self, client: &Client, fences: &[&Fence]) -> Result<Rows<Locked>, Error> {
         let (topics, partitions) = names(fences);
         let rows = client.query(LOCK_ROWS, &[&self.group, &topics, &partitions]).await?;
         Ok(rows.iter().map(|row| ((row.get(0), row.get(1)), Locked::read(row))).collect())
@@ -272,47 +273,42 @@ impl Acquirer {
         client: &Client,
         fences: &[&Fence],
         topics: &Topics,
-    ) -> Result<(), Error> {
+    ) -> Result<Rows<Taken>, Error> {
         if fences.is_empty() {
-            return Ok(());
+            return Ok(Rows::new());
         }
         let (names, partitions) = names(fences);
         let described: Vec<_> = names.iter().map(|topic| topics.get(*topic)).collect();
         let clusters: Vec<_> = described.iter().map(|t| t.map(|t| t.cluster_id.as_str())).collect();
         let ids: Vec<_> = described.iter().map(|t| t.and_then(|t| t.topic_id)).collect();
-        client
-            .execute(
+        let rows = client
+            .query(
                 TAKE_OVER,
                 &[&self.group, &&*self.owner.name(), &names, &partitions, &clusters, &ids],
             )
             .await?;
-        Ok(())
+        Ok(rows.iter().map(|row| ((row.get(0), row.get(1)), Taken::read(row))).collect())
     }
 }
 
 impl Locked {
-    /// What [`TAKE_OVER`] makes of the owners before `us`.
-    fn caution(&self, us: &str) -> Option<Caution> {
-        let died = self.at_work && self.owner.as_deref() != Some(us);
-        let suspect = self.suspect.filter(|suspect| *suspect >= self.next_offset.0);
-        let is_named = |_: &i64| died && self.suspect_starts + 1 >= STARTS_MAX;
-        let condemned = suspect.filter(is_named).map(Offset);
-        (self.deaths + i32::from(died) >= DEATHS_MAX).then_some(Caution { condemned })
-    }
-
     fn read(row: &Row) -> Self {
-        Self {
-            epoch: row.get(2),
-            next_offset: NextOffset(row.get(3)),
-            owner: row.get(4),
-            cluster_id: row.get(5),
-            topic_id: row.get(6),
-            at_work: row.get(7),
-            deaths: row.get(8),
-            suspect: row.get(9),
-            suspect_starts: row.get(10),
-        }
+        Self { epoch: row.get(2), owner: row.get(3), cluster_id: row.get(4), topic_id: row.get(5) }
     }
+}
+
+impl Taken {
+    fn read(row: &Row) -> Self {
+        let (deaths, suspect, starts): (i32, Option<i64>, i32) =
+            (row.get(4), row.get(5), row.get(6));
+        let condemned = suspect.filter(|_| starts >= STARTS_MAX).map(Offset);
+        let caution = (deaths >= DEATHS_MAX).then_some(Caution { condemned });
+        Self { epoch: row.get(2), next_offset: NextOffset(row.get(3)), caution }
+    }
+}
+
+fn key(fence: &Fence) -> (String, i32) {
+    (fence.partition().topic.to_string(), fence.partition().index)
 }
 
 fn names<'a>(fences: &[&'a Fence]) -> (Vec<&'a str>, Vec<i32>) {

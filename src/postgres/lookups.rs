@@ -11,7 +11,7 @@ use diesel_async::AsyncPgConnection;
 use futures_util::future::BoxFuture;
 use hashbrown::{HashMap, HashSet};
 use longshore_actors::error::StoreError;
-use longshore_actors::pipeline::{Context, KeysOf, Pipeline};
+use longshore_actors::pipeline::{Context, Keys, KeysOf, Pipeline};
 use longshore_actors::ports::Lookups;
 
 use super::errors;
@@ -20,6 +20,9 @@ use super::repeats::Repeats;
 
 /// A context that can be looked up in bulk. Implemented by [`lookups!`](crate::lookups).
 pub trait LoadContext: Context + Sized {
+    /// What is known when nothing was asked for.
+    fn nothing() -> Self;
+
     /// Runs all queries on `conn`, one behind the other without waiting. `probes`: whether to look
     /// up the keys that are only probed for, too.
     fn load<'a>(
@@ -33,6 +36,8 @@ pub trait LoadContext: Context + Sized {
 }
 
 impl LoadContext for () {
+    fn nothing() {}
+
     fn load<'a>(_: &'a AsyncPgConnection, (): &'a (), _: bool) -> BoxFuture<'a, QueryResult<()>> {
         Box::pin(async { Ok(()) })
     }
@@ -199,6 +204,10 @@ macro_rules! lookups {
             }
 
             impl LoadContext for $known {
+                fn nothing() -> Self {
+                    $known { $($field: Default::default()),+ }
+                }
+
                 fn load<'a>(
                     conn: &'a AsyncPgConnection,
                     wanted: &'a $wanted,
@@ -299,6 +308,9 @@ where
 {
     fn load<'a>(&'a self, keys: &'a KeysOf<P>) -> BoxFuture<'a, Result<P::Context, StoreError>> {
         Box::pin(async move {
+            if keys.is_empty() {
+                return Ok(P::Context::nothing());
+            }
             let conn = self.pool.get().await?;
             let probes = self.repeats.probing_pays();
             let context = P::Context::load(conn.deref(), keys, probes).await;

@@ -9,7 +9,14 @@ use longshore_faults::run::{self, Plan};
 use longshore_faults::subjects::{AdsSubject, AppendSubject, Poisons};
 
 /// A bug's name, the faults that bring it to light, and a seed.
-const BUGS: [(&str, &str, u64); 1] = [("lost-notice", "panic", 9)];
+const BUGS: [(&str, &str, u64); 6] = [
+    ("fence-off", "hung", 11),
+    ("last-batch-first", "database", 10),
+    ("lost-notice", "panic", 9),
+    ("offset-before-rows", "kill", 12),
+    ("resend-reversed", "panic", 13),
+    ("ticket-leak", "", 14),
+];
 
 #[test]
 #[ignore = "takes more than a minute a bug; run it with -- --ignored"]
