@@ -25,6 +25,9 @@ const RECOVER_WITHIN: Duration = Duration::from_secs(1);
 const REJOIN_WITHIN: Duration = Duration::from_secs(10);
 /// How long to wait for a message that may not come.
 const MEET_WITHIN: Duration = Duration::from_secs(5);
+/// How long no partition may change hands before a measure begins: what a rebalance costs belongs to
+/// the fault that it came of.
+const AT_REST: Duration = Duration::from_secs(2);
 /// When waiting is given up.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(120);
 
@@ -50,7 +53,7 @@ pub fn take(conductor: &mut Conductor<'_>) -> Result<()> {
 }
 
 fn database_comes_back(conductor: &mut Conductor<'_>) -> Result<()> {
-    all_move(conductor)?;
+    comes_to_rest(conductor)?;
     conductor.story().tell("measuring: PostgreSQL is stopped for 30 s");
     conductor.begin(&Fault::DatabaseStop(Stop::Fast))?;
     wait::pass(AWAY, || conductor.notice())?;
@@ -74,11 +77,11 @@ fn database_comes_back(conductor: &mut Conductor<'_>) -> Result<()> {
 }
 
 fn instance_dies(conductor: &mut Conductor<'_>) -> Result<()> {
-    all_move(conductor)?;
+    comes_to_rest(conductor)?;
     conductor.story().tell("measuring: kill -9 of instance 2");
     conductor.begin(&Fault::Kill(2))?;
     let died = Instant::now();
-    all_move(conductor)?;
+    all_pass_what_is_there(conductor)?;
     let took = died.elapsed();
     let bar = SESSION_TIMEOUT + TAKE_OVER_WITHIN;
     conductor.story().measure("kill -9 to all partitions saved by the others", took, bar);
@@ -86,7 +89,7 @@ fn instance_dies(conductor: &mut Conductor<'_>) -> Result<()> {
 }
 
 fn actor_panics(conductor: &mut Conductor<'_>, what: &'static str) -> Result<()> {
-    all_move(conductor)?;
+    comes_to_rest(conductor)?;
     let fault = Fault::Panic(1, what);
     conductor.begin(&fault)?;
     let file = conductor.stage().instance(1)?.faults().join(format!("panic.{what}"));
@@ -99,12 +102,53 @@ fn actor_panics(conductor: &mut Conductor<'_>, what: &'static str) -> Result<()>
     })?;
     conductor.heal(&fault)?;
     let Some(panicked) = panicked else { return Ok(()) };
-    all_move(conductor)?;
+    all_pass_what_is_there(conductor)?;
     let rejoins = what.starts_with("ConsumerThread");
     let bar = if rejoins { REJOIN_WITHIN } else { RECOVER_WITHIN };
     let what = format!("panic at {what} to all partitions saved");
     conductor.story().measure(&what, panicked.elapsed(), bar);
     Ok(())
+}
+
+/// Waits until every partition is saved and none has changed hands for a while.
+fn comes_to_rest(conductor: &mut Conductor<'_>) -> Result<()> {
+    let mut client = conductor.stage().database.connect()?;
+    let mut epochs = || -> Result<Vec<i64>> {
+        let query = "select epoch from longshore.offsets order by topic, partition";
+        Ok(client.query(query, &[])?.iter().map(|row| row.get(0)).collect())
+    };
+    let (mut last, mut since) = (epochs()?, Instant::now());
+    wait::until("no partition changes hands", GIVE_UP_AFTER, || {
+        conductor.notice()?;
+        let now = epochs()?;
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+        Ok((since.elapsed() >= AT_REST).then_some(()))
+    })?;
+    all_move(conductor)
+}
+
+/// Waits until something is saved in every partition that comes after what is in it now: what was
+/// in hand when the fault came proves nothing.
+fn all_pass_what_is_there(conductor: &mut Conductor<'_>) -> Result<()> {
+    let mut client = conductor.stage().database.connect()?;
+    let mut partitions = BTreeMap::new();
+    for (topic, index) in offsets(&mut client)?.into_keys() {
+        let count = partitions.entry(topic).or_insert(0);
+        *count = index.max(*count - 1) + 1;
+    }
+    let mut there = Offsets::new();
+    for (topic, count) in partitions {
+        let ends = conductor.stage().ends(&topic, count)?;
+        there.extend(ends.into_iter().map(|(index, end)| ((topic.clone(), index), end)));
+    }
+    wait::until("what comes after it is saved", GIVE_UP_AFTER, || {
+        conductor.notice()?;
+        let now = offsets(&mut client)?;
+        let passed = there.iter().all(|(place, end)| now.get(place) > Some(end));
+        Ok(passed.then_some(()))
+    })
 }
 
 /// Waits until every partition has moved from where it stands.
