@@ -98,7 +98,8 @@ fn play(
         plan.instances,
         plan.brokers
     ));
-    let size = Size { instances: plan.instances, brokers: plan.brokers };
+    let is_near = plan.deaths_are_expected;
+    let size = Size { instances: plan.instances, brokers: plan.brokers, is_near };
     let mut stage = Stage::set(path, size, &plan.program, subjects)?;
     let feed = Feed::start(
         &stage.servers.bootstrap()?,

@@ -32,6 +32,9 @@ const MAX_POLL_INTERVAL: Duration = Duration::from_secs(6);
 const DATABASE_WELL: Condition =
     Condition::Slow { latency: Duration::from_millis(4), bytes_per_second: 64 * 1024 * 1024 };
 
+/// The same where records are tried one by one, each with about ten round trips: on this machine.
+const DATABASE_NEAR: Condition = Condition::Healthy;
+
 /// How many of what there is.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
@@ -39,6 +42,8 @@ pub struct Size {
     pub instances: u32,
     /// One or three brokers.
     pub brokers: u32,
+    /// Whether the way to the database is short.
+    pub is_near: bool,
 }
 
 /// The links of one instance.
@@ -53,6 +58,7 @@ pub struct Stage {
     /// The instances, by number from 1.
     pub instances: Vec<Instance>,
     links: Vec<Links>,
+    database_well: Condition,
     _proxy: Proxy,
     /// The database past all links.
     pub database: Database,
@@ -87,7 +93,10 @@ impl Stage {
         });
         let instances = instances.collect::<Result<Vec<_>>>()?;
         let directory = directory.to_owned();
-        let stage = Self { instances, links, _proxy: proxy, database, servers, directory };
+        let database_well = if size.is_near { DATABASE_NEAR } else { DATABASE_WELL };
+        let stage =
+            Self { instances, links, database_well, _proxy: proxy, database, servers, directory };
+        (1..=size.instances).for_each(|number| stage.heal_link(number, Server::Database));
         stage.furnish(subjects)?;
         Ok(stage)
     }
@@ -104,7 +113,7 @@ impl Stage {
     /// Makes them well again.
     pub fn heal_link(&self, instance: u32, to: Server) {
         let well = match to {
-            Server::Database => DATABASE_WELL,
+            Server::Database => self.database_well,
             Server::Kafka => Condition::Healthy,
         };
         self.set_link(instance, to, well);
@@ -174,7 +183,6 @@ impl Links {
             link.lead_to(servers.link_address(broker, &listener(instance))?);
         }
         self.database.lead_to(servers.database_address()?);
-        self.database.set(DATABASE_WELL);
         Ok(())
     }
 }
