@@ -2,7 +2,8 @@
 //! actor, and deliberate bugs that a harness must find. Without the feature nothing of it is there.
 //!
 //! Ordered from outside through the directory that `LONGSHORE_FAULTS` names: a file
-//! `panic.ACTOR.MESSAGE` makes the next such handler remove it and panic. `LONGSHORE_BUG` names one
+//! `panic.ACTOR.MESSAGE` makes the next such handler remove it and panic, a file
+//! `hang.ACTOR.MESSAGE` blocks every such handler while it is there. `LONGSHORE_BUG` names one
 //! deliberate bug for the whole life of the process.
 
 #[cfg(feature = "faults")]
@@ -36,6 +37,7 @@ mod ordered {
     /// # Panics
     /// That is its task.
     pub fn point(actor: &str, message: &str) {
+        hang(actor, message);
         let (here, outside) = (is_ordered_here(actor, message), is_ordered_outside(actor, message));
         assert!(!here && !outside, "a panic was ordered for {actor} at {message}");
     }
@@ -54,9 +56,22 @@ mod ordered {
         })
     }
 
+    /// The directory that orders come through.
+    fn directory() -> Option<&'static PathBuf> {
+        DIRECTORY.get_or_init(|| std::env::var_os("LONGSHORE_FAULTS").map(Into::into)).as_ref()
+    }
+
+    /// Blocks the thread for as long as that is ordered.
+    fn hang(actor: &str, message: &str) {
+        let Some(directory) = directory() else { return };
+        let order = directory.join(format!("hang.{actor}.{message}"));
+        while order.exists() {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+
     fn is_ordered_outside(actor: &str, message: &str) -> bool {
-        let named = || std::env::var_os("LONGSHORE_FAULTS").map(Into::into);
-        let Some(directory) = DIRECTORY.get_or_init(named) else { return false };
+        let Some(directory) = directory() else { return false };
         // Whoever removes the file has the order: no two handlers follow one.
         std::fs::remove_file(directory.join(format!("panic.{actor}.{message}"))).is_ok()
     }

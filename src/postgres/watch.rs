@@ -8,6 +8,7 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use hashbrown::HashMap;
 use longshore_actors::error::StoreError;
+use longshore_actors::faults;
 use longshore_actors::fence::Fence;
 use longshore_actors::ports::Stored;
 use uuid::Uuid;
@@ -77,6 +78,7 @@ impl Watch {
     fn judge(&self, fence: &Fence, seen: Seen, topic_id: Option<Uuid>) -> Stored {
         let held = fence.position().map(|position| position.epoch);
         match (seen.owner, seen.topic_id, topic_id) {
+            _ if faults::bug("fence-off") => Stored::AsLeft,
             (None, ..) => Stored::Moved,
             (Some(owner), ..)
                 if *owner != *self.owner.name() && held.is_some_and(|held| held < seen.epoch) =>

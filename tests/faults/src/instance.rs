@@ -21,6 +21,8 @@ use crate::wait;
 const END_WITHIN: Duration = Duration::from_secs(40);
 /// How long after its start an instance may not listen to signals yet.
 const LISTENS_AFTER: Duration = Duration::from_secs(3);
+/// Orders its consumer threads to hang: see `longshore_actors::faults`.
+const HANG_CONSUMERS: &str = "hang.ConsumerThread.Poll";
 /// How the consumer threads' names begin: the kernel keeps 15 letters of `longshore-consumer-NAME`.
 const CONSUMER_THREAD: &str = "longshore-consu";
 /// How many of a log's last lines are shown.
@@ -180,7 +182,7 @@ impl Instance {
         if let Some(mut child) = self.child.take() {
             // It may have ended by itself.
             let _ = child.kill();
-            self.hung.release();
+            self.release_consumers();
             let status = child.wait()?;
             self.note(&format!("ended: {status}"))?;
         }
@@ -204,12 +206,15 @@ impl Instance {
     }
 
     /// Stops its consumer threads alone, as if they hung: Kafka takes its partitions away, and
-    /// nobody in the process is told.
+    /// nobody in the process is told. By order, where the program takes orders: one that is stopped
+    /// from outside while it waits within librdkafka counts as polling for ever.
     ///
     /// # Errors
     /// It may not be traced.
     pub fn hang_consumers(&mut self) -> Result<()> {
-        if let Some(pid) = self.pid() {
+        if self.can_panic() {
+            fs::write(self.faults().join(HANG_CONSUMERS), "")?;
+        } else if let Some(pid) = self.pid() {
             self.hung = Threads::hang(pid, CONSUMER_THREAD)?;
         }
         Ok(())
@@ -217,6 +222,8 @@ impl Instance {
 
     /// Lets them go on.
     pub fn release_consumers(&mut self) {
+        // It is not there if they were stopped in the other way.
+        let _ = fs::remove_file(self.faults().join(HANG_CONSUMERS));
         self.hung.release();
     }
 

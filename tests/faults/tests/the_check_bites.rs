@@ -43,6 +43,11 @@ fn a_broken_order_is_found() {
 }
 
 #[test]
+fn a_broken_order_of_work_is_found() {
+    bites("update faults.appended set worked = -id", "was worked too early");
+}
+
+#[test]
 fn a_record_that_should_not_be_saved_is_found() {
     bites(
         &format!(

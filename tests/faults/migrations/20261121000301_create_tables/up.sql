@@ -7,7 +7,11 @@ create table if not exists faults.appended (
   partition int not null,
   "offset" bigint not null,
   key text not null,
-  sequence bigint not null
+  sequence bigint not null,
+  -- Which process worked it, and how many it had worked before: the order of saving is made good by
+  -- sorting, the order of working is not.
+  process bigint not null default 0,
+  worked bigint not null default 0
 );
 
 -- What a consumer that adds up would have: a doubled record counts twice.

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::hint::black_box;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use longshore::postgres::migrate::MigrationSet;
 use longshore::service::PostgresPipeline;
@@ -80,12 +81,15 @@ impl Pipeline for Append {
                 black_box(overflow(0));
             }
         }
+        static WORKED: AtomicI64 = AtomicI64::new(0);
         Ok(out.save(&Appended {
             topic: &said.topic,
             partition: said.partition,
             offset: said.offset,
             key: &said.key,
             sequence: said.sequence,
+            process: i64::from(std::process::id()),
+            worked: WORKED.fetch_add(1, Ordering::SeqCst),
         }))
     }
 }

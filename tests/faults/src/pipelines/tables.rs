@@ -11,6 +11,8 @@ diesel::table! {
         offset -> BigInt,
         key -> Text,
         sequence -> BigInt,
+        process -> BigInt,
+        worked -> BigInt,
     }
 }
 
@@ -27,5 +29,9 @@ row! {
         pub key: &'a str,
         /// Its number among those of its key.
         pub sequence: i64,
+        /// The process that worked it.
+        pub process: i64,
+        /// How many records that had worked before.
+        pub worked: i64,
     }
 }

@@ -83,12 +83,18 @@ impl AppendSubject {
         let mut rows = Rows::new(self, delivered);
         let no_parameters = std::iter::empty::<i32>();
         let mut saved = database.query_raw(
-            "select partition, \"offset\", key, sequence from faults.appended order by id",
+            "select partition, \"offset\", key, sequence, process, worked
+             from faults.appended order by id",
             no_parameters,
         )?;
         while let Some(row) = saved.next()? {
-            let row =
-                Row { place: (row.get(0), row.get(1)), key: row.get(2), sequence: row.get(3) };
+            let row = Row {
+                place: (row.get(0), row.get(1)),
+                key: row.get(2),
+                sequence: row.get(3),
+                process: row.get(4),
+                worked: row.get(5),
+            };
             found.extend(rows.take(&row));
         }
         found.extend(rows.missing());
@@ -183,6 +189,8 @@ struct Row {
     place: (i32, i64),
     key: String,
     sequence: i64,
+    process: i64,
+    worked: i64,
 }
 
 /// The rows that must be there, and those that were met.
@@ -192,6 +200,8 @@ struct Rows<'a> {
     expected: BTreeMap<(i32, i64), (usize, bool)>,
     /// The last sequence that was saved of each key.
     last: BTreeMap<String, i64>,
+    /// When the last record of each key was worked, for each process.
+    worked: BTreeMap<(String, i64), i64>,
 }
 
 impl<'a> Rows<'a> {
@@ -200,7 +210,12 @@ impl<'a> Rows<'a> {
         let saved = saved.filter(|(_, record)| record.becomes == Becomes::Saved);
         let expected =
             saved.map(|(number, record)| ((record.partition, record.offset), (number, false)));
-        Self { subject, expected: expected.collect(), last: BTreeMap::new() }
+        Self {
+            subject,
+            expected: expected.collect(),
+            last: BTreeMap::new(),
+            worked: BTreeMap::new(),
+        }
     }
 
     fn take(&mut self, row: &Row) -> Option<String> {
@@ -217,8 +232,15 @@ impl<'a> Rows<'a> {
             return Some(format!("{place} says {} {}, as it never did", row.key, row.sequence));
         }
         let last = self.last.insert(row.key.clone(), row.sequence).unwrap_or(-1);
-        (last >= row.sequence)
-            .then(|| format!("{place}: {} of {} was saved after {last}", row.sequence, row.key))
+        if last >= row.sequence {
+            return Some(format!(
+                "{place}: {} of {} was saved after {last}",
+                row.sequence, row.key
+            ));
+        }
+        let before = self.worked.insert((row.key.clone(), row.process), row.worked);
+        (before > Some(row.worked))
+            .then(|| format!("{place}: {} of {} was worked too early", row.sequence, row.key))
     }
 
     fn missing(&self) -> impl Iterator<Item = String> {
