@@ -25,8 +25,8 @@ const RECOVER_WITHIN: Duration = Duration::from_secs(1);
 const REJOIN_WITHIN: Duration = Duration::from_secs(10);
 /// How long to wait for a message that may not come.
 const MEET_WITHIN: Duration = Duration::from_secs(5);
-/// How long no partition may change hands before a measure begins: what a rebalance costs belongs to
-/// the fault that it came of.
+/// How long no partition may change hands before a measure begins: what a rebalance costs belongs
+/// to the fault that it came of.
 const AT_REST: Duration = Duration::from_secs(2);
 /// When waiting is given up.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(120);
