@@ -62,6 +62,7 @@ mod ordered {
     }
 
     /// Blocks the thread for as long as that is ordered.
+    #[expect(clippy::disallowed_methods, reason = "a thread that hangs is what was ordered")]
     fn hang(actor: &str, message: &str) {
         let Some(directory) = directory() else { return };
         let order = directory.join(format!("hang.{actor}.{message}"));
