@@ -8,13 +8,11 @@ use actix::prelude::*;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use crate::caution::Caution;
 use crate::error::{Fate, StoreError};
 use crate::faults;
 use crate::fence::Fence;
 use crate::health::Signs;
-use crate::ports::{Acquired, Store};
-use crate::record::NextOffset;
+use crate::ports::{Acquired, Holding, Store};
 use crate::supervise::{Backoff, Post, Watched};
 
 /// From the front: these partitions were assigned together.
@@ -34,7 +32,7 @@ pub(crate) struct Claim {
 #[rtype(result = "()")]
 pub(crate) enum ClaimAnswer {
     /// It is ours from here.
-    Acquired { epoch: i64, next_offset: NextOffset, caution: Option<Caution> },
+    Acquired(Holding),
     /// It must not be read, and what to do about it.
     Refused { reason: String },
     /// The claim was lost on the way.
@@ -154,16 +152,16 @@ impl Claim {
     fn tell(mut self, answer: Acquired) {
         self.answered = true;
         let answer = match answer {
-            Acquired::Held { epoch, next_offset, caution } => {
-                let partition = self.fence.partition();
-                debug!(%partition, epoch, offset = %next_offset, "acquired");
-                ClaimAnswer::Acquired { epoch, next_offset, caution }
+            Acquired::Held(holding) => {
+                let Holding { epoch, next_offset, .. } = holding;
+                debug!(partition = %self.fence.partition(), epoch, offset = %next_offset, "acquired");
+                ClaimAnswer::Acquired(holding)
             }
             Acquired::Refused { reason } => ClaimAnswer::Refused { reason },
             Acquired::Fallen
             | Acquired::Busy { .. }
             | Acquired::Fenced { .. }
-            | Acquired::Moved { .. } => return,
+            | Acquired::Moved(_) => return,
         };
         // A partition that ended meanwhile needs no answer.
         let _ = self.home.try_send(answer);

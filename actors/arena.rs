@@ -1,6 +1,8 @@
 //! The arena of one batch: the bytes of all its records in one allocation, and a slot for each.
 //! Filled by the consumer thread, read by everybody behind it, never changed in between.
 
+use std::ops::Range;
+
 use crate::format::Format;
 use crate::record::{Headers, NextOffset, Offset, Record, push_header};
 
@@ -127,13 +129,15 @@ impl RecordArena {
         }
     }
 
-    /// An arena of one record alone.
-    pub(crate) fn single(&self, index: usize) -> Self {
-        let Record { offset, timestamp_ms, key, value, headers, format } = self.get(index);
-        let mut single = Self::with_capacity(1, 0, format);
-        single.push(RecordParts { offset, timestamp_ms, key, value });
-        headers.for_each(|(name, value)| single.push_header(name, value));
-        single
+    /// An arena of some of the records alone.
+    pub(crate) fn part(&self, records: Range<usize>) -> Self {
+        let mut part = Self::with_capacity(records.len(), 0, self.format);
+        for index in records {
+            let Record { offset, timestamp_ms, key, value, headers, .. } = self.get(index);
+            part.push(RecordParts { offset, timestamp_ms, key, value });
+            headers.for_each(|(name, value)| part.push_header(name, value));
+        }
+        part
     }
 
     /// All records in offset order.

@@ -2,8 +2,9 @@
 //! [`HandedInBatch`], [`DecodedBatch`], [`LoadedBatch`], [`WorkChunk`], [`WorkedChunk`],
 //! [`WorkedBatch`]; and the two that go back up to the partition: [`BatchSaved`], [`BatchGivenUp`].
 
+use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
 use actix::{Message, Recipient};
 use tokio::time::Instant;
@@ -12,10 +13,12 @@ use crate::arena::RecordArena;
 use crate::conservation::Settled;
 use crate::custody::Custody;
 use crate::decoded::Decoded;
-use crate::error::Reject;
+use crate::error::{Reject, RetryLater};
 use crate::fence::Fence;
+use crate::lanes::LaneKeys;
+use crate::parked::{ParkAs, ParkedRef};
 use crate::pipeline::{KeysOf, Pipeline};
-use crate::record::NextOffset;
+use crate::record::{NextOffset, Offset};
 use crate::rows::RowBuffer;
 use crate::ticket::Ticket;
 
@@ -34,9 +37,9 @@ impl Parcel {
         Self { arena, ticket: Arc::new(ticket) }
     }
 
-    /// One record alone, under the same ticket.
-    pub(crate) fn single(&self, index: usize) -> Self {
-        Self { arena: self.arena.single(index), ticket: self.ticket.clone() }
+    /// Some of its records, under the same ticket.
+    pub(crate) fn part(&self, records: Range<usize>) -> Self {
+        Self { arena: self.arena.part(records), ticket: self.ticket.clone() }
     }
 }
 
@@ -66,9 +69,25 @@ pub struct HandedInBatch {
     pub custody: Arc<Custody>,
 }
 
+/// Tells batches apart, those of the same range too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BatchNumber(u64);
+
+impl BatchNumber {
+    /// One that no other batch of the process has; later ones are larger.
+    pub fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, SeqCst))
+    }
+}
+
 /// A batch as its partition holds it until it is settled.
 #[derive(Clone, Debug)]
 pub struct Held {
+    /// Its number, the same each time it is sent.
+    pub number: BatchNumber,
+    /// The batch that it is a part of, which has its ticket; its own number if it is whole.
+    pub whole: BatchNumber,
     /// Its records.
     pub parcel: Arc<Parcel>,
     /// The custody of its records.
@@ -79,12 +98,16 @@ pub struct Held {
     pub to: NextOffset,
     /// When it was handed in.
     pub since: Instant,
+    /// The rows that its records come from, if they were parked before: then its range is empty.
+    pub parked: Option<Arc<[ParkedRef]>>,
 }
 
 /// What a batch is on its whole way: the offsets it covers, under which assignment and attempt.
 /// Dropped unsettled (a stage died, a mailbox was closed), it tells its partition so.
 #[derive(Debug)]
 pub struct Batch {
+    /// Its number, the same each time it is sent.
+    pub number: BatchNumber,
     /// The assignment it belongs to.
     pub fence: Arc<Fence>,
     /// The end of the batch before it.
@@ -97,6 +120,10 @@ pub struct Batch {
     pub parcel: Arc<Parcel>,
     /// When it came into the house.
     pub since: Instant,
+    /// The lane keys of its records.
+    pub lanes: LaneKeys,
+    /// The rows that its records come from, if they were parked before.
+    pub parked: Option<Arc<[ParkedRef]>>,
     custody: Arc<Custody>,
     home: Home,
     settled: AtomicBool,
@@ -114,10 +141,29 @@ pub struct Home {
 
 impl Batch {
     /// The batch of `held`, under the fence's attempt `attempt`; `home` hears what becomes of it.
-    pub fn new(fence: Arc<Fence>, held: Held, attempt: u32, home: Home) -> Self {
+    pub fn new(fence: Arc<Fence>, held: Held, lanes: LaneKeys, attempt: u32, home: Home) -> Self {
         let (settled, begun) = (AtomicBool::new(false), AtomicBool::new(false));
-        let Held { parcel, custody, from, to, since } = held;
-        Self { fence, from, to, attempt, parcel, since, custody, home, settled, begun }
+        let Held { number, whole: _, parcel, custody, from, to, since, parked } = held;
+        Self {
+            number,
+            fence,
+            from,
+            to,
+            attempt,
+            parcel,
+            since,
+            lanes,
+            parked,
+            custody,
+            home,
+            settled,
+            begun,
+        }
+    }
+
+    /// Whether it was settled or given up.
+    pub fn is_over(&self) -> bool {
+        self.settled.load(SeqCst)
     }
 
     /// Whether the assignment stands and no later attempt was begun.
@@ -241,7 +287,7 @@ impl<P: Pipeline> Drop for WorkChunk<P> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChunkRecords {
     /// A run of them.
-    Range(std::ops::Range<u32>),
+    Range(Range<u32>),
     /// Those of some lanes, in offset order.
     Listed(Vec<u32>),
 }
@@ -261,10 +307,10 @@ pub struct WorkedChunk {
     pub rows: RowBuffer,
     /// Records with rows in `rows`.
     pub to_save: u32,
-    /// Records with nothing to do.
-    pub skipped: u32,
-    /// Records that the context knew to be repeats.
-    pub duplicate: u32,
+    /// Records with nothing to do, by index.
+    pub skipped: Vec<u32>,
+    /// Records that the context knew to be repeats, by index.
+    pub duplicate: Vec<u32>,
     /// Records to park.
     pub rejections: Vec<Rejection>,
 }
@@ -272,16 +318,15 @@ pub struct WorkedChunk {
 impl WorkedChunk {
     /// Part `piece.0` of `piece.1` of a batch, with nothing counted yet.
     pub fn new(batch: Arc<Batch>, piece: (u32, u32), rows: RowBuffer) -> Self {
-        let (to_save, skipped, duplicate, rejections) = (0, 0, 0, Vec::new());
         Self {
             batch,
             piece: piece.0,
             pieces: piece.1,
             rows,
-            to_save,
-            skipped,
-            duplicate,
-            rejections,
+            to_save: 0,
+            skipped: Vec::new(),
+            duplicate: Vec::new(),
+            rejections: Vec::new(),
         }
     }
 }
@@ -293,15 +338,15 @@ impl Drop for WorkedChunk {
     }
 }
 
-/// A rejected record of a batch.
+/// A record of a batch that is to be parked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
     /// Its index in the batch.
     pub record: u32,
     /// Why.
     pub reject: Reject,
-    /// Its lane key, where the pipeline is ordered by key.
-    pub lane_key: Option<Vec<u8>>,
+    /// How.
+    pub park: ParkAs,
 }
 
 /// A batch whose parts are all back: ready to be saved.
@@ -353,6 +398,23 @@ pub enum GivenUp {
     Fenced {
         /// The owner that stands there, `None` after an operator moved the offset.
         owner: Option<String>,
+    },
+    /// Its transaction took too long.
+    TooSlow {
+        /// What the store says.
+        reason: String,
+    },
+    /// Ordered by partition, a record is to be tried again later, and everything behind it waits.
+    Later {
+        /// Its place.
+        offset: Offset,
+        /// Why.
+        later: RetryLater,
+    },
+    /// A lane has more parked records than it may have.
+    LaneFull {
+        /// Which, and what to do.
+        reason: String,
     },
     /// It cannot be saved and trying again cannot help.
     Stopped {

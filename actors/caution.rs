@@ -8,10 +8,10 @@
 //! [`STARTS_MAX`] starts in a row is parked: a process that is killed from outside is never killed
 //! at the same record each time.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::batch::Parcel;
+use crate::decode::Verdict;
+use crate::error::Reject;
 use crate::gate::Gate;
 use crate::record::Offset;
 
@@ -72,9 +72,14 @@ impl Careful {
         // All partitions of a process die with it: the others had nothing to do with it.
         self.left > 0 && gate.culprits() == self.culprits
     }
-}
 
-/// Cuts a batch's records into parcels of one record each. All of them share its ticket.
-pub(crate) fn one_by_one(parcel: &Parcel) -> Vec<Arc<Parcel>> {
-    (0..parcel.arena.len()).map(|index| Arc::new(parcel.single(index))).collect()
+    /// What is to become of the record that was found named too often.
+    pub(crate) fn verdict(&self) -> Option<Verdict> {
+        let offset = self.condemned?;
+        let error = format!(
+            "the process died {STARTS_MAX} times in a row while offset {offset} was tried by \
+             itself; mend `parse` or `work` before it is sent again"
+        );
+        Some(Verdict { offset, reject: Reject::new(KILLS_THE_PROCESS, error) })
+    }
 }

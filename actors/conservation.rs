@@ -41,12 +41,38 @@ impl Settled {
 #[derive(Debug, Default)]
 pub struct PartitionCounts {
     read: AtomicU64,
+    settled: SettledCounts,
+    given_up: AtomicU64,
+    fenced: AtomicU64,
+    /// The later life of parked records.
+    parked_settled: SettledCounts,
+}
+
+/// [`Settled`], running.
+#[derive(Debug, Default)]
+struct SettledCounts {
     saved: AtomicU64,
     skipped: AtomicU64,
     duplicate: AtomicU64,
     parked: AtomicU64,
-    given_up: AtomicU64,
-    fenced: AtomicU64,
+}
+
+impl SettledCounts {
+    fn add(&self, settled: Settled) {
+        self.saved.fetch_add(settled.saved, Relaxed);
+        self.skipped.fetch_add(settled.skipped, Relaxed);
+        self.duplicate.fetch_add(settled.duplicate, Relaxed);
+        self.parked.fetch_add(settled.parked, Relaxed);
+    }
+
+    fn snapshot(&self) -> Settled {
+        Settled {
+            saved: self.saved.load(Relaxed),
+            skipped: self.skipped.load(Relaxed),
+            duplicate: self.duplicate.load(Relaxed),
+            parked: self.parked.load(Relaxed),
+        }
+    }
 }
 
 /// The counters at one moment.
@@ -58,6 +84,9 @@ pub struct Conservation {
     pub settled: Settled,
     /// Records that left the house unsettled, to be read again by whoever owns the partition next.
     pub given_up: u64,
+    /// Parked records that came back, and how they were settled in the end; `parked` of them are
+    /// dead. Not part of the sum: they were settled when they were parked.
+    pub parked_settled: Settled,
 }
 
 impl Conservation {
@@ -75,10 +104,12 @@ impl PartitionCounts {
 
     /// Counts a settled batch.
     pub fn add_settled(&self, settled: Settled) {
-        self.saved.fetch_add(settled.saved, Relaxed);
-        self.skipped.fetch_add(settled.skipped, Relaxed);
-        self.duplicate.fetch_add(settled.duplicate, Relaxed);
-        self.parked.fetch_add(settled.parked, Relaxed);
+        self.settled.add(settled);
+    }
+
+    /// Counts parked records that came back and are settled.
+    pub fn add_parked_settled(&self, settled: Settled) {
+        self.parked_settled.add(settled);
     }
 
     /// Counts records that are let go unsettled.
@@ -95,14 +126,9 @@ impl PartitionCounts {
 
     /// The counters now. `read` is taken last, so that it is never behind the others.
     pub fn snapshot(&self) -> Conservation {
-        let settled = Settled {
-            saved: self.saved.load(Relaxed),
-            skipped: self.skipped.load(Relaxed),
-            duplicate: self.duplicate.load(Relaxed),
-            parked: self.parked.load(Relaxed),
-        };
+        let (settled, parked_settled) = (self.settled.snapshot(), self.parked_settled.snapshot());
         let given_up = self.given_up.load(Relaxed);
-        Conservation { read: self.read.load(Relaxed), settled, given_up }
+        Conservation { read: self.read.load(Relaxed), settled, given_up, parked_settled }
     }
 }
 
@@ -134,6 +160,7 @@ impl Ledger {
             all.read += one.read;
             all.given_up += one.given_up;
             all.settled.add(one.settled);
+            all.parked_settled.add(one.parked_settled);
             all
         })
     }

@@ -15,6 +15,8 @@ pub struct Custody {
     fence: Arc<Fence>,
     in_hand: InHand,
     records: u64,
+    /// Its records were settled before, by being parked.
+    was_parked: bool,
     state: Mutex<State>,
     /// Held while its records are behind the gate.
     pass: Mutex<Option<Pass>>,
@@ -35,17 +37,37 @@ impl Custody {
     pub fn take(fence: Arc<Fence>, in_hand: InHand, records: u64) -> Arc<Self> {
         fence.counts().add_read(records);
         in_hand.0.fetch_add(1, SeqCst);
-        Arc::new(Self::open(fence, in_hand, records))
+        Arc::new(Self::open(fence, in_hand, records, false))
     }
 
-    fn open(fence: Arc<Fence>, in_hand: InHand, records: u64) -> Self {
+    /// Takes in `records` of the fence's partition that were parked: they were read before.
+    pub fn take_parked(fence: Arc<Fence>, records: u64) -> Arc<Self> {
+        let in_hand = InHand::default();
+        in_hand.0.fetch_add(1, SeqCst);
+        Arc::new(Self::open(fence, in_hand, records, true))
+    }
+
+    fn open(fence: Arc<Fence>, in_hand: InHand, records: u64, was_parked: bool) -> Self {
         let (state, pass) = (Mutex::new(State::Open(None)), Mutex::default());
-        Self { fence, in_hand, records, state, pass }
+        Self { fence, in_hand, records, was_parked, state, pass }
+    }
+
+    fn count(&self, settled: Settled) {
+        if self.was_parked {
+            self.fence.counts().add_parked_settled(settled);
+        } else {
+            self.fence.counts().add_settled(settled);
+        }
     }
 
     /// Keeps a pass through the gate for as long as the batch is not settled.
     pub(crate) fn keep(&self, pass: Pass) {
         *self.pass() = Some(pass);
+    }
+
+    /// Gives its pass back: the batch is not behind the gate any more.
+    pub(crate) fn give_back_pass(&self) {
+        *self.pass() = None;
     }
 
     /// Whether it has a pass.
@@ -65,7 +87,7 @@ impl Custody {
                 self.in_hand.0.fetch_sub(1, SeqCst);
             }
             *state = State::Ended;
-            self.fence.counts().add_settled(settled);
+            self.count(settled);
             *self.pass() = None;
         }
     }
@@ -77,7 +99,7 @@ impl Custody {
             State::Open(_) => *state = State::Open(Some(settled)),
             State::Committed => {
                 *state = State::Ended;
-                self.fence.counts().add_settled(settled);
+                self.count(settled);
             }
             State::Ended => {}
         }
@@ -91,21 +113,21 @@ impl Custody {
         *self.pass() = None;
         *state = match known {
             Some(settled) => {
-                self.fence.counts().add_settled(settled);
+                self.count(settled);
                 State::Ended
             }
             None => State::Committed,
         };
     }
 
-    /// Hands the records over to `parts` custodies of one record each.
-    pub(crate) fn divide(&self, parts: usize) -> Vec<Arc<Self>> {
-        let part = || {
+    /// Hands the records over to custodies of so many each.
+    pub(crate) fn divide(&self, parts: impl Iterator<Item = usize>) -> Vec<Arc<Self>> {
+        let part = |records: usize| {
             self.in_hand.0.fetch_add(1, SeqCst);
             let (fence, in_hand) = (self.fence.clone(), self.in_hand.clone());
-            Arc::new(Self::open(fence, in_hand, 1))
+            Arc::new(Self::open(fence, in_hand, records as u64, self.was_parked))
         };
-        let divided = (0..parts).map(|_| part()).collect();
+        let divided = parts.map(part).collect();
         self.in_hand.0.fetch_sub(1, SeqCst);
         *self.lock() = State::Ended;
         divided
@@ -122,12 +144,13 @@ impl Drop for Custody {
         match state {
             State::Open(_) => {
                 self.in_hand.0.fetch_sub(1, SeqCst);
-                self.fence.counts().add_given_up(self.records);
+                if !self.was_parked {
+                    self.fence.counts().add_given_up(self.records);
+                }
             }
             // How each record was settled died with the notice.
             State::Committed => {
-                let saved = Settled { saved: self.records, ..Settled::default() };
-                self.fence.counts().add_settled(saved);
+                self.count(Settled { saved: self.records, ..Settled::default() });
             }
             State::Ended => {}
         }

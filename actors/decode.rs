@@ -9,10 +9,10 @@ use std::time::Instant;
 use hashbrown::DefaultHashBuilder;
 
 use crate::batch::Parcel;
-use crate::caution::{KILLS_THE_PROCESS, STARTS_MAX};
 use crate::decoded::{Decoded, Entry};
 use crate::error::Reject;
 use crate::health::Pulse;
+use crate::lanes::{HeldLanes, LaneKeys};
 use crate::pipeline::{KeysOf, Order, Pipeline};
 use crate::record::{Offset, Record, Unparsed};
 use crate::stages;
@@ -25,54 +25,84 @@ pub(crate) struct Decoder<P> {
     hasher: DefaultHashBuilder,
 }
 
+/// What a batch is read under.
+pub(crate) struct Reading<'a> {
+    /// A record that is judged before it is read.
+    pub(crate) verdict: Option<&'a Verdict>,
+    /// The lanes whose records wait; `None` for records that were parked before.
+    pub(crate) held: Option<&'a HeldLanes>,
+    /// Where progress is told.
+    pub(crate) pulse: &'a Pulse,
+}
+
+/// A record that is parked unread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    pub(crate) offset: Offset,
+    pub(crate) reject: Reject,
+}
+
+/// A decoded batch: its events, what to look up for them, and their lanes.
+pub(crate) type Read<P> = (Decoded<P>, KeysOf<P>, LaneKeys);
+
 impl<P: Pipeline> Decoder<P> {
     pub(crate) fn new(pipeline: Arc<P>, order: Order, hasher: DefaultHashBuilder) -> Self {
         Self { pipeline, order, lane: Vec::new(), hasher }
     }
 
-    /// Reads all records of `parcel` but the one that is condemned for killing the process.
-    pub(crate) fn decode(
-        &mut self,
-        parcel: Arc<Parcel>,
-        condemned: Option<Offset>,
-        pulse: &Pulse,
-    ) -> (Decoded<P>, KeysOf<P>) {
-        let (mut keys, began) = (KeysOf::<P>::default(), Instant::now());
-        let events =
-            Decoded::read(parcel, |parcel| self.entries(parcel, &mut keys, condemned, pulse));
+    /// Reads all records of `parcel` but the one that is judged already.
+    pub(crate) fn decode(&mut self, parcel: Arc<Parcel>, reading: &Reading<'_>) -> Read<P> {
+        let (mut keys, mut lanes) = (KeysOf::<P>::default(), LaneKeys::default());
+        let began = Instant::now();
+        let events = Decoded::read(parcel, |parcel| {
+            let entry = |record| self.entry(&record, &mut keys, &mut lanes, reading);
+            parcel.arena.iter().map(entry).collect()
+        });
         stages::DECODE.took(began.elapsed());
-        (events, keys)
+        (events, keys, lanes)
     }
 
-    fn entries<'a>(
+    fn entry<'a>(
         &mut self,
-        parcel: &'a Parcel,
+        record: &Record<'a>,
         keys: &mut KeysOf<P>,
-        condemned: Option<Offset>,
-        pulse: &Pulse,
-    ) -> Vec<Entry<P::Event<'a>>> {
-        let entry = |record: Record<'a>| {
-            pulse.take_up(record.offset.0);
-            if condemned == Some(record.offset) {
-                return Entry::Reject(Box::new(condemned_at(record.offset)));
-            }
-            self.entry(&record, keys)
+        lanes: &mut LaneKeys,
+        reading: &Reading<'_>,
+    ) -> Entry<P::Event<'a>> {
+        reading.pulse.take_up(record.offset.0);
+        let by_key = self.order == Order::ByKey;
+        let read = match reading.verdict.filter(|verdict| verdict.offset == record.offset) {
+            Some(verdict) => Entry::Reject(Box::new(verdict.reject.clone())),
+            None => self.read(record, keys, reading),
         };
-        parcel.arena.iter().map(entry).collect()
+        if by_key {
+            let has_lane = matches!(read, Entry::Event { .. } | Entry::Wait);
+            lanes.push(has_lane.then_some(&self.lane));
+        }
+        read
     }
 
-    fn entry<'a>(&mut self, record: &Record<'a>, keys: &mut KeysOf<P>) -> Entry<P::Event<'a>> {
+    fn read<'a>(
+        &mut self,
+        record: &Record<'a>,
+        keys: &mut KeysOf<P>,
+        reading: &Reading<'_>,
+    ) -> Entry<P::Event<'a>> {
         let read = catch_unwind(AssertUnwindSafe(|| {
             let event = self.pipeline.parse(record)?;
-            self.pipeline.keys(&event, keys);
             self.lane.clear();
             if self.order == Order::ByKey {
                 self.pipeline.lane_key(&event, record, &mut self.lane);
             }
-            Ok(event)
+            let waits = reading.held.is_some_and(|held| held.records(&self.lane) > 0);
+            if !waits {
+                self.pipeline.keys(&event, keys);
+            }
+            Ok((event, waits))
         }));
         match read {
-            Ok(Ok(event)) => Entry::Event { event, lane: self.hasher.hash_one(&self.lane) },
+            Ok(Ok((_, true))) => Entry::Wait,
+            Ok(Ok((event, _))) => Entry::Event { event, lane: self.hasher.hash_one(&self.lane) },
             Ok(Err(Unparsed::Skip(reason))) => Entry::Skip(reason),
             Ok(Err(Unparsed::Reject(error))) => {
                 Entry::Reject(Box::new(Reject::new("malformed", error)))
@@ -80,14 +110,6 @@ impl<P: Pipeline> Decoder<P> {
             Err(panic) => Entry::Reject(Box::new(rejected_by_panic("parse", &*panic))),
         }
     }
-}
-
-fn condemned_at(offset: Offset) -> Reject {
-    let error = format!(
-        "the process died {STARTS_MAX} times in a row while offset {offset} was tried by itself; \
-         mend `parse` or `work` before it is sent again"
-    );
-    Reject::new(KILLS_THE_PROCESS, error)
 }
 
 /// A panic in user code, as the rejection of the record that it met.

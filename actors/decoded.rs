@@ -33,6 +33,8 @@ pub enum Entry<E> {
     Skip(&'static str),
     /// It could not be read.
     Reject(Box<Reject>),
+    /// An earlier record of its lane is parked and comes back: it waits behind that one.
+    Wait,
 }
 
 impl<P: Pipeline> Decoded<P> {

@@ -1,6 +1,7 @@
 //! What can go wrong, an enum a stage, and what becomes of it: its [`Fate`]. Nothing else decides.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -32,6 +33,49 @@ impl Reject {
     pub fn new(reason: impl Into<Cow<'static, str>>, error: impl Into<String>) -> Self {
         Self { reason: reason.into(), error: error.into() }
     }
+}
+
+/// A record that cannot be saved yet: a service is away, say, or what it refers to has not come.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{reason}: {error}")]
+pub struct RetryLater {
+    /// A word or two to filter by.
+    pub reason: Cow<'static, str>,
+    /// The whole story.
+    pub error: String,
+    /// When to try again; if not said, when the pipeline's retry policy says.
+    pub after: Option<Duration>,
+}
+
+impl RetryLater {
+    /// To be tried again for `reason`, with the story in `error`, when the retry policy says.
+    pub fn new(reason: impl Into<Cow<'static, str>>, error: impl Into<String>) -> Self {
+        Self { reason: reason.into(), error: error.into(), after: None }
+    }
+
+    /// To be tried again after `pause`.
+    pub fn after(self, pause: Duration) -> Self {
+        Self { after: Some(pause), ..self }
+    }
+}
+
+/// Nothing of this partition can be worked as things are: it stops, with its offset unmoved.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct Stop(pub String);
+
+/// Why `work` did not settle a record: its [`Fate`], and the story.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Unworked {
+    /// It is parked for a person to look at.
+    #[error(transparent)]
+    Reject(#[from] Reject),
+    /// It is parked and comes back by itself; ordered by key, the later records of its lane wait.
+    #[error(transparent)]
+    RetryLater(#[from] RetryLater),
+    /// The partition stops.
+    #[error(transparent)]
+    Stop(#[from] Stop),
 }
 
 /// A row that the store could never hold.
@@ -80,6 +124,9 @@ pub enum SaveError {
     /// Rolled back, and the store says that it would work now: a deadlock, a serialization failure.
     #[error("{0}")]
     RetryNow(String),
+    /// Rolled back because it took too long: do it again with fewer records.
+    #[error("{0}")]
+    TooSlow(String),
     /// Rolled back; every row would fail in the same way.
     #[error("{0}")]
     Stop(String),
@@ -98,7 +145,9 @@ impl SaveError {
     /// What becomes of it. An unknown outcome is retried, after the partition was reacquired.
     pub fn fate(&self) -> Fate {
         match self {
-            Self::Retry(_) | Self::RetryNow(_) | Self::Unknown { .. } => Fate::Retry,
+            Self::Retry(_) | Self::RetryNow(_) | Self::TooSlow(_) | Self::Unknown { .. } => {
+                Fate::Retry
+            }
             Self::Stop(_) => Fate::Stop,
         }
     }

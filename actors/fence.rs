@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
 use crate::conservation::PartitionCounts;
+use crate::lanes::HeldLanes;
 use crate::record::{NextOffset, PartitionId};
 
 /// Where a partition stands in the database, as this owner knows it.
@@ -29,6 +30,7 @@ pub struct Fence {
     position: Mutex<Option<Position>>,
     seeks: AtomicU64,
     counts: Arc<PartitionCounts>,
+    lanes: HeldLanes,
 }
 
 impl Fence {
@@ -48,6 +50,7 @@ impl Fence {
             position: Mutex::new(None),
             seeks: AtomicU64::new(0),
             counts,
+            lanes: HeldLanes::default(),
         }
     }
 
@@ -64,6 +67,11 @@ impl Fence {
     /// What became of the partition's records.
     pub fn counts(&self) -> &PartitionCounts {
         &self.counts
+    }
+
+    /// The lanes in which parked records come back.
+    pub fn lanes(&self) -> &HeldLanes {
+        &self.lanes
     }
 
     /// Whether the assignment still stands.

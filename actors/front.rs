@@ -13,6 +13,7 @@ use crate::decode::Decoder;
 use crate::door::{Door, Front};
 use crate::fence::Fence;
 use crate::gate::Gate;
+use crate::parked::RetryPolicy;
 use crate::partition::PartitionActor;
 use crate::pipeline::Pipeline;
 use crate::ports::{CommitBoard, Source, Store};
@@ -60,6 +61,8 @@ impl<P: Pipeline> HouseFront<P> {
             loader: self.loader.clone(),
             register: self.register.clone(),
             gate: self.params.gate.clone(),
+            budget: self.budget.clone(),
+            retry: self.params.retry,
             post,
         };
         let arbiter = self.threads.handle(Thread::PARTITIONS);
@@ -96,5 +99,7 @@ pub(crate) struct PartitionParams<P: Pipeline> {
     pub(crate) loader: Stage<DecodedBatch<P>>,
     pub(crate) register: Register,
     pub(crate) gate: Gate,
+    pub(crate) budget: Budget,
+    pub(crate) retry: RetryPolicy,
     pub(crate) post: Post,
 }

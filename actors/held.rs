@@ -2,13 +2,14 @@
 //! their records until they are saved. The first ones are on their way, the others wait.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::batch::{HandedInBatch, Held, Parcel, PolledBatch};
-use crate::caution;
+use crate::batch::{BatchNumber, HandedInBatch, Held, Parcel, PolledBatch};
 use crate::custody::Custody;
+use crate::parked::ParkedRef;
 use crate::record::{NextOffset, Offset};
 
 /// See the module.
@@ -27,34 +28,96 @@ impl HeldBatches {
         *self = Self { handed_in: position, ..Self::default() };
     }
 
-    /// Takes a batch in, record by record if `singly`. `false`: it does not follow the one before.
-    pub(crate) fn take_in(&mut self, batch: HandedInBatch, singly: bool) -> bool {
+    /// Takes a batch in, in parts of `most` records. `false`: it does not follow the one before.
+    pub(crate) fn take_in(&mut self, batch: HandedInBatch, most: usize) -> bool {
         let HandedInBatch { polled: PolledBatch { parcel, from, to, .. }, custody } = batch;
         if from != self.handed_in || to < from {
             return false;
         }
-        if singly && parcel.arena.len() > 1 {
-            let parcels = caution::one_by_one(&parcel);
-            let custodies = custody.divide(parcels.len());
-            let last = parcels.len() - 1;
-            for (index, (parcel, custody)) in parcels.into_iter().zip(custodies).enumerate() {
-                let end = if index == last { Some(to) } else { parcel.arena.end() };
-                self.push(parcel, custody, end.unwrap_or(to));
-            }
-        } else {
-            self.push(parcel, custody, to);
-        }
+        self.handed_in = to;
+        let since = Instant::now();
+        let number = BatchNumber::next();
+        let (whole, parked) = (number, None);
+        self.queue.push_back(Held { number, whole, parcel, custody, from, to, since, parked });
+        self.cut_to(self.queue.len() - 1, most);
         true
     }
 
-    fn push(&mut self, parcel: Arc<Parcel>, custody: Arc<Custody>, to: NextOffset) {
-        let from = std::mem::replace(&mut self.handed_in, to);
-        self.queue.push_back(Held { parcel, custody, from, to, since: Instant::now() });
+    /// Takes in records that were parked: they go before everything that is not on its way yet.
+    pub(crate) fn take_in_parked(
+        &mut self,
+        parcel: Arc<Parcel>,
+        custody: Arc<Custody>,
+        rows: Arc<[ParkedRef]>,
+    ) {
+        let at = self.queue.get(self.sent).map_or(self.handed_in, |next| next.from);
+        let (number, from, to) = (BatchNumber::next(), at, at);
+        let (whole, since, parked) = (number, Instant::now(), Some(rows));
+        let held = Held { number, whole, parcel, custody, from, to, since, parked };
+        self.queue.insert(self.sent, held);
     }
 
-    /// The next batch that may go.
+    /// Cuts everything in hand into parts of `most` records; nothing of it is on its way any more.
+    pub(crate) fn cut_all(&mut self, most: usize) {
+        self.sent = 0;
+        for index in (0..self.queue.len()).rev() {
+            self.cut_to(index, most);
+        }
+    }
+
+    /// Cuts the batch that has the record at `offset` in two: what is before it goes by itself.
+    pub(crate) fn cut_before(&mut self, offset: Offset) {
+        self.sent = 0;
+        let has_it =
+            |held: &Held| held.parked.is_none() && held.from.0 <= offset.0 && offset.0 < held.to.0;
+        let Some(index) = self.queue.iter().position(has_it) else { return };
+        let arena = &self.queue[index].parcel.arena;
+        let before = arena.iter().take_while(|record| record.offset < offset).count();
+        if before > 0 {
+            self.cut(index, &[0..before, before..arena.len()]);
+        }
+    }
+
+    fn cut_to(&mut self, index: usize, most: usize) {
+        let records = self.queue[index].parcel.arena.len();
+        if records > most {
+            let starts = (0..records).step_by(most);
+            let parts: Vec<_> = starts.map(|at| at..records.min(at + most)).collect();
+            self.cut(index, &parts);
+        }
+    }
+
+    /// Puts parts in the place of one batch. All of them share its ticket.
+    fn cut(&mut self, index: usize, parts: &[Range<usize>]) {
+        let Some(whole) = self.queue.remove(index) else { return };
+        let custodies = whole.custody.divide(parts.iter().map(ExactSizeIterator::len));
+        let mut from = whole.from;
+        for (number, (records, custody)) in parts.iter().zip(custodies).enumerate() {
+            let parcel = Arc::new(whole.parcel.part(records.clone()));
+            let is_last = number + 1 == parts.len() || whole.parked.is_some();
+            let to = parcel.arena.end().filter(|_| !is_last).unwrap_or(whole.to);
+            let parked = whole.parked.as_ref().map(|rows| rows[records.clone()].into());
+            let part = Held {
+                number: BatchNumber::next(),
+                whole: whole.whole,
+                parcel,
+                custody,
+                from,
+                to,
+                since: whole.since,
+                parked,
+            };
+            self.queue.insert(index + number, part);
+            from = to;
+        }
+    }
+
+    /// The next batch that may go. Of the parts of one batch one is on its way at a time: mailboxes
+    /// have room for as many as there are tickets.
     pub(crate) fn next(&self) -> Option<&Held> {
-        self.queue.get(self.sent)
+        let next = self.queue.get(self.sent)?;
+        let is_alone = !self.queue.iter().take(self.sent).any(|sent| sent.whole == next.whole);
+        is_alone.then_some(next)
     }
 
     /// The same; it is on its way from here on.
@@ -67,6 +130,21 @@ impl HeldBatches {
     /// Whether any of them is on its way.
     pub(crate) fn is_any_sent(&self) -> bool {
         self.sent > 0
+    }
+
+    /// The place to which records were handed in.
+    pub(crate) fn end(&self) -> NextOffset {
+        self.handed_in
+    }
+
+    /// Whether records that were parked are in hand.
+    pub(crate) fn has_parked(&self) -> bool {
+        self.queue.iter().any(|held| held.parked.is_some())
+    }
+
+    /// The records of the largest batch that is on its way.
+    pub(crate) fn largest_sent(&self) -> usize {
+        self.queue.iter().take(self.sent).map(|held| held.parcel.arena.len()).max().unwrap_or(0)
     }
 
     /// The first record of the first batch.
@@ -88,9 +166,14 @@ impl HeldBatches {
     /// The end of the batches before, if `saved_to` is not the end of one.
     pub(crate) fn settle_up_to(&mut self, saved_to: NextOffset) -> Result<(), NextOffset> {
         while let Some(held) = self.queue.pop_front_if(|held| held.to <= saved_to) {
-            held.custody.committed();
+            // What was parked is still there if it was not settled, and comes back when it is due.
+            if held.parked.is_none() {
+                held.custody.committed();
+            }
         }
         self.sent = 0;
+        // Whoever waits for another pass must not keep one: somebody may wait to be alone.
+        self.queue.iter().for_each(|held| held.custody.give_back_pass());
         let next = self.queue.front().map_or(self.handed_in, |held| held.from);
         if next == saved_to { Ok(()) } else { Err(next) }
     }

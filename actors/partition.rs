@@ -3,28 +3,33 @@
 //! until they are saved, so that it can send them again. Ends when its door is closed; stops when
 //! it is fenced or when its records cannot be saved, until an operator moves its offset.
 
+mod marks;
+mod recovery;
+mod returns;
+
 use std::sync::Arc;
 
 use actix::prelude::*;
 use tokio::time::Instant;
-use tracing::{debug, info, warn};
+use tracing::debug;
 
-use crate::acquirer::{AcquirePartitions, Claim, ClaimAnswer};
-use crate::batch::{
-    Batch, BatchGivenUp, BatchSaved, DecodedBatch, GivenUp, HandedInBatch, Held, Home,
-};
-use crate::caution::{Careful, Caution, MARK_STAYS, Mark};
+use self::returns::{Returning, Stall};
+use crate::acquirer::ClaimAnswer;
+use crate::batch::{Batch, BatchGivenUp, BatchSaved, DecodedBatch, GivenUp, HandedInBatch, Home};
+use crate::caution::{Careful, MARK_STAYS, Mark};
+use crate::decode::{Reading, Verdict};
 use crate::faults;
 use crate::front::PartitionParams;
-use crate::gate::Gate;
 use crate::health::Signs;
 use crate::held::HeldBatches;
 use crate::pipeline::Pipeline;
-use crate::ports::{Acquired, StopReason, Stored};
-use crate::questions;
-use crate::record::{NextOffset, Offset};
-use crate::register::{BeginAgain, Registered, RowChanged};
+use crate::ports::{StopReason, Stored};
+use crate::record::NextOffset;
+use crate::register::{BeginAgain, Registered, RowSeen};
 use crate::supervise::{Backoff, Post, Watched};
+
+/// After a transaction that took too long, batches grow by one part in so many with each save.
+const MOST_GROWS: usize = 64;
 
 /// See the module.
 pub struct PartitionActor<P: Pipeline> {
@@ -41,6 +46,18 @@ pub struct PartitionActor<P: Pipeline> {
     busy_at: Instant,
     /// Pauses between attempts that follow each other without a save.
     backoff: Backoff,
+    /// Records of one batch at most: fewer after a transaction took too long.
+    most: usize,
+    /// Parked records that come back.
+    returning: Returning,
+    /// Ordered by partition: the record that everything behind it waits for.
+    stall: Option<Stall>,
+    /// A record that is judged already.
+    verdict: Option<Verdict>,
+    /// Nothing is read for a lane's sake.
+    is_lane_full: bool,
+    /// Nothing is read because the pipeline is paused or stopped.
+    is_halted: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,14 +83,23 @@ impl<P: Pipeline> PartitionActor<P> {
             is_at_gate: false,
             busy_at: Instant::now(),
             backoff: Backoff::for_outage(),
+            most: usize::MAX,
+            returning: Returning::Idle,
+            stall: None,
+            verdict: None,
+            is_lane_full: false,
+            is_halted: false,
         }
     }
 
     /// Begins at `position`, which the fence holds now.
     fn begin_at(&mut self, position: NextOffset) {
         self.held.begin_at(position);
-        self.state = State::Flowing;
-        self.own.source.seek(&self.own.fence, position);
+        (self.state, self.returning) = (State::Flowing, Returning::Idle);
+        self.is_lane_full = false;
+        if !self.is_halted {
+            self.own.source.seek(&self.own.fence, position);
+        }
     }
 
     /// Sends down what may go, once the row says that work is in hand.
@@ -104,166 +130,22 @@ impl<P: Pipeline> PartitionActor<P> {
         }
     }
 
-    /// Somebody tries a record alone.
-    fn wait_at_gate(&mut self, ctx: &mut Context<Self>) {
-        if std::mem::replace(&mut self.is_at_gate, true) {
-            return;
-        }
-        let gate = self.own.gate.clone();
-        ctx.spawn(async move { gate.share().await }.into_actor(self).map(|pass, this, ctx| {
-            this.is_at_gate = false;
-            // Given back, somebody who waits to be alone might come first each time.
-            if let Some(next) = this.held.next().filter(|_| this.careful.is_none()) {
-                next.custody.keep(pass);
-            }
-            this.go_on(ctx);
-        }));
-    }
-
-    /// Notes in the row that work is in hand, and which record is tried by itself.
-    fn set_mark(&mut self, named: Option<(Option<Offset>, Gate)>, ctx: &mut Context<Self>) {
-        self.mark = Mark::Changing;
-        let (store, fence) = (self.own.store.clone(), self.own.fence.clone());
-        let marked = questions::begin_work(store, fence, named, self.own.post.pulse().clone());
-        ctx.spawn(marked.into_actor(self).map(|(answer, pass), this, ctx| {
-            faults::point("PartitionActor", "Marked");
-            this.mark = if answer == Ok(true) { Mark::Set } else { Mark::Clear };
-            if let (Some(pass), Some(next)) = (pass, this.held.next()) {
-                next.custody.keep(pass);
-            }
-            match answer {
-                Ok(true) => this.go_on(ctx),
-                // Somebody else has the row: the answer to a reacquire says who.
-                Ok(false) => this.recover(ctx),
-                Err(error) => this.stop(StopReason::Failed { reason: error.to_string() }),
-            }
-        }));
-    }
-
-    /// Takes the mark away when nothing has been in hand for a while.
-    fn rest(&mut self, ctx: &mut Context<Self>) {
-        if !self.held.is_empty() {
-            self.busy_at = Instant::now();
-        }
-        let idle = self.busy_at.elapsed() >= MARK_STAYS && self.state == State::Flowing;
-        if self.mark != Mark::Set || !idle {
-            return;
-        }
-        self.mark = Mark::Changing;
-        let (store, fences) = (self.own.store.clone(), [self.own.fence.clone()]);
-        let rested = async move { store.rest(&fences).await };
-        ctx.spawn(rested.into_actor(self).map(|answer, this, ctx| {
-            this.mark = if answer.is_ok() { Mark::Clear } else { Mark::Set };
-            this.go_on(ctx);
-        }));
-    }
-
-    /// One by one, the next record is named before it is tried; after the last one, all go again.
-    fn go_on_carefully(&mut self, saved: &Held) {
-        let Some(careful) = &mut self.careful else { return };
-        self.mark = Mark::Clear;
-        let arena = &saved.parcel.arena;
-        let offset = (!arena.is_empty()).then(|| arena.get(0).offset);
-        if !careful.passed(offset, &self.own.gate) {
-            info!(partition = %self.own.fence.partition(), "goes on in batches again");
-            self.careful = None;
-            self.own.fence.set_careful(false);
-        }
-    }
-
     fn send_next(&mut self, ctx: &mut Context<Self>) {
         let Some(held) = self.held.send_next() else { return };
         let Some(position) = self.own.fence.position() else { return };
         let home = Home { saved: ctx.address().recipient(), given_up: ctx.address().recipient() };
         let pulse = self.own.post.pulse();
         pulse.turn_to(Some(self.own.fence.partition()));
-        let condemned = self.careful.and_then(|careful| careful.condemned);
-        let (events, keys) = self.own.decoder.decode(held.parcel.clone(), condemned, pulse);
+        let verdict = self.careful.and_then(|careful| careful.verdict());
+        let reading = Reading {
+            verdict: verdict.as_ref().or(self.verdict.as_ref()),
+            held: held.parked.is_none().then(|| self.own.fence.lanes()),
+            pulse,
+        };
+        let (events, keys, lanes) = self.own.decoder.decode(held.parcel.clone(), &reading);
         pulse.turn_to(None);
-        let batch = Batch::new(self.own.fence.clone(), held, position.attempt, home);
+        let batch = Batch::new(self.own.fence.clone(), held, lanes, position.attempt, home);
         self.own.loader.forward(DecodedBatch { batch: Arc::new(batch), events, keys });
-    }
-
-    /// Something in hand was lost or its outcome is unknown, or the row was changed: refuses what
-    /// is still on its way, asks the database where the partition stands, and goes on from there.
-    fn recover(&mut self, ctx: &mut Context<Self>) {
-        if self.state != State::Flowing {
-            return;
-        }
-        self.state = State::Recovering;
-        self.own.fence.begin_attempt();
-        let (store, fence) = (self.own.store.clone(), self.own.fence.clone());
-        let backoff = std::mem::replace(&mut self.backoff, Backoff::for_outage());
-        let asked = questions::reacquire(store, fence, backoff, self.own.post.pulse().clone());
-        ctx.spawn(asked.into_actor(self).map(|(answer, backoff), this, ctx| {
-            faults::point("PartitionActor", "Reacquired");
-            this.backoff = backoff;
-            this.recovered(answer, ctx);
-        }));
-    }
-
-    fn recovered(&mut self, answer: Acquired, ctx: &mut Context<Self>) {
-        match answer {
-            Acquired::Held { epoch, next_offset, .. } => {
-                self.own.fence.hold(epoch, next_offset);
-                self.send_again(next_offset, ctx);
-            }
-            Acquired::Moved { epoch, next_offset } => {
-                info!(partition = %self.own.fence.partition(), offset = %next_offset,
-                    "goes on from where an operator moved its offset");
-                self.own.fence.hold(epoch, next_offset);
-                self.begin_at(next_offset);
-            }
-            Acquired::Fallen | Acquired::Busy { .. } => {}
-            Acquired::Fenced { owner } => self.stop(StopReason::Fenced { owner }),
-            Acquired::Refused { reason } => self.stop(StopReason::Failed { reason }),
-        }
-    }
-
-    fn send_again(&mut self, saved_to: NextOffset, ctx: &mut Context<Self>) {
-        if let Err(next) = self.held.settle_up_to(saved_to) {
-            let reason = format!(
-                "somebody changed its stored offset from {next} to {saved_to}, and not by \
-                 `longshore offsets set`; start again to go on from there"
-            );
-            return self.stop(StopReason::Failed { reason });
-        }
-        info!(partition = %self.own.fence.partition(), offset = %saved_to,
-            batches = self.held.len(), "goes on after a reacquire");
-        self.state = State::Flowing;
-        self.go_on(ctx);
-    }
-
-    fn stop(&mut self, reason: StopReason) {
-        if self.state == State::Stopped {
-            return;
-        }
-        warn!(partition = %self.own.fence.partition(), %reason, "partition stopped");
-        self.state = State::Stopped;
-        self.own.fence.fall();
-        self.held.let_go();
-        self.own.source.stop(&self.own.fence, reason);
-    }
-
-    fn acquired(&mut self, epoch: i64, next_offset: NextOffset, caution: Option<Caution>) {
-        self.own.fence.hold(epoch, next_offset);
-        self.careful = caution.map(|caution| Careful::new(caution, &self.own.gate));
-        self.own.fence.set_careful(caution.is_some());
-        if let Some(Caution { condemned }) = caution {
-            warn!(partition = %self.own.fence.partition(), ?condemned,
-                "earlier owners died with records in hand: goes on one by one");
-        }
-        self.begin_at(next_offset);
-    }
-
-    /// The Acquirer died with the claim; another one is about to begin.
-    fn claim_again(&mut self, ctx: &mut Context<Self>) {
-        ctx.run_later(self.backoff.next_pause(), |this, ctx| {
-            if this.state == State::Acquiring && this.own.fence.stands() {
-                let claim = Claim::new(this.own.fence.clone(), ctx.address().recipient());
-                this.own.acquirer.forward(AcquirePartitions(vec![claim]));
-            }
-        });
     }
 }
 
@@ -272,11 +154,14 @@ impl<P: Pipeline> Actor for PartitionActor<P> {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.own.post.take_up(self, ctx);
-        ctx.run_interval(MARK_STAYS, |this, ctx| this.rest(ctx));
+        ctx.run_interval(MARK_STAYS, |this, ctx| {
+            this.rest(ctx);
+            this.look_at_lanes();
+        });
         self.own.register.enter(Registered {
             fence: self.own.fence.clone(),
             again: ctx.address().recipient(),
-            changed: ctx.address().recipient(),
+            seen: ctx.address().recipient(),
         });
     }
 }
@@ -309,9 +194,7 @@ impl<P: Pipeline> Handler<ClaimAnswer> for PartitionActor<P> {
             return;
         }
         match answer {
-            ClaimAnswer::Acquired { epoch, next_offset, caution } => {
-                self.acquired(epoch, next_offset, caution);
-            }
+            ClaimAnswer::Acquired(holding) => self.acquired(holding),
             ClaimAnswer::Refused { reason } => self.stop(StopReason::Failed { reason }),
             ClaimAnswer::Dropped => self.claim_again(ctx),
         }
@@ -328,7 +211,8 @@ impl<P: Pipeline> Handler<HandedInBatch> for PartitionActor<P> {
             // Stale. Let go of, its records are given up.
             return;
         }
-        if self.held.take_in(batch, self.careful.is_some()) {
+        let most = if self.careful.is_some() { 1 } else { self.most };
+        if self.held.take_in(batch, most) {
             return self.go_on(ctx);
         }
         let reason = format!("{} got a batch out of its turn", self.own.fence.partition());
@@ -345,8 +229,12 @@ impl<P: Pipeline> Handler<BatchSaved> for PartitionActor<P> {
         self.backoff.reset();
         self.own.post.pulse().step();
         self.busy_at = Instant::now();
+        self.most = self.most.saturating_add(self.most / MOST_GROWS + 1);
         if let Some(held) = self.held.saved(saved.to) {
             self.go_on_carefully(&held);
+            if held.parked.is_some() {
+                self.due_are_saved(ctx);
+            }
         }
         self.go_on(ctx);
     }
@@ -365,6 +253,9 @@ impl<P: Pipeline> Handler<BatchGivenUp> for PartitionActor<P> {
         match given_up.cause {
             GivenUp::Lost { .. } | GivenUp::Fenced { owner: None } => self.recover(ctx),
             GivenUp::Fenced { owner } => self.stop(StopReason::Fenced { owner }),
+            GivenUp::TooSlow { reason } => self.take_smaller(&reason, ctx),
+            GivenUp::Later { offset, later } => self.stall(offset, later, ctx),
+            GivenUp::LaneFull { reason } => self.wait_for_lane(reason),
             GivenUp::Stopped { reason } => self.stop(StopReason::Failed { reason }),
         }
     }
@@ -379,12 +270,16 @@ impl<P: Pipeline> Handler<BeginAgain> for PartitionActor<P> {
     }
 }
 
-impl<P: Pipeline> Handler<RowChanged> for PartitionActor<P> {
+impl<P: Pipeline> Handler<RowSeen> for PartitionActor<P> {
     type Result = ();
 
-    fn handle(&mut self, RowChanged(row): RowChanged, ctx: &mut Context<Self>) {
-        faults::point("PartitionActor", "RowChanged");
-        match (self.state, row) {
+    fn handle(&mut self, RowSeen(seen): RowSeen, ctx: &mut Context<Self>) {
+        faults::point("PartitionActor", "RowSeen");
+        self.follow(seen.halt);
+        if seen.is_due {
+            self.read_due(ctx);
+        }
+        match (self.state, seen.row) {
             (State::Flowing, Stored::Moved) => self.recover(ctx),
             (State::Flowing, Stored::Taken { owner }) => {
                 self.stop(StopReason::Fenced { owner: Some(owner) });

@@ -10,7 +10,7 @@ use actix::prelude::*;
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::batch::{Batch, GivenUp, WorkedBatch, WorkedChunk};
+use crate::batch::{Batch, BatchNumber, GivenUp, WorkedBatch, WorkedChunk};
 use crate::error::SaveError;
 use crate::faults;
 use crate::health::{Pulse, Signs};
@@ -45,13 +45,17 @@ impl Persisters {
     }
 }
 
+/// Batches of one partition by their range: one of parked records has an empty one, and comes
+/// before what begins there.
+type Places = BTreeMap<(NextOffset, NextOffset, BatchNumber), WorkedBatch>;
+
 /// See the module.
 pub struct PersisterActor {
     session: SessionId,
     store: Arc<dyn Store>,
     board: CommitBoard,
     /// Batches by assignment and place: parts are gathered here until they are complete.
-    gathered: BTreeMap<u64, BTreeMap<NextOffset, WorkedBatch>>,
+    gathered: BTreeMap<u64, Places>,
     /// Since when the session has a transaction under way.
     saving_since: Option<Instant>,
     post: Post,
@@ -71,7 +75,7 @@ impl PersisterActor {
         let batch = chunk.batch.clone();
         let places = self.gathered.entry(batch.fence.incarnation()).or_default();
         let place = places
-            .entry(batch.from)
+            .entry((batch.from, batch.to, batch.number))
             .and_modify(|gathered| {
                 // A later attempt starts afresh: pieces of another attempt are thrown away.
                 if gathered.batch.attempt != batch.attempt {
@@ -137,6 +141,11 @@ impl PersisterActor {
                     }
                 }
             }
+            Err(SaveError::TooSlow(reason)) => {
+                for worked in group {
+                    worked.batch.give_up(GivenUp::TooSlow { reason: reason.clone() });
+                }
+            }
             Err(error) => {
                 for worked in group {
                     worked.batch.give_up(GivenUp::Stopped { reason: error.to_string() });
@@ -152,6 +161,7 @@ impl PersisterActor {
                 batch.settle(settled);
             }
             BatchReport::Stale => batch.give_up(GivenUp::Lost { outcome_unknown: false }),
+            BatchReport::LaneFull { reason } => batch.give_up(GivenUp::LaneFull { reason }),
             BatchReport::Fenced { owner } => batch.give_up(GivenUp::Fenced { owner }),
         }
     }
@@ -168,16 +178,14 @@ impl PersisterActor {
 }
 
 /// Takes the batch at `expected` (at the stored offset, if `None`) if all its parts are there.
-fn take_next(
-    places: &mut BTreeMap<NextOffset, WorkedBatch>,
-    expected: Option<NextOffset>,
-) -> Option<WorkedBatch> {
+fn take_next(places: &mut Places, expected: Option<NextOffset>) -> Option<WorkedBatch> {
     let is_wrong = faults::bug("last-batch-first");
     let first = if is_wrong { places.last_entry() } else { places.first_entry() }?;
     let worked = first.get();
     let position = worked.batch.fence.position()?;
     let in_turn = is_wrong || worked.batch.from == expected.unwrap_or(position.expected);
-    (in_turn && worked.is_complete() && worked.batch.is_current()).then(|| first.remove())
+    let is_wanted = worked.batch.is_current() && !worked.batch.is_over();
+    (in_turn && worked.is_complete() && is_wanted).then(|| first.remove())
 }
 
 /// Saves a group, for as long as the environment makes it wait and anybody wants it saved.
@@ -194,7 +202,13 @@ async fn save(
             Err(SaveError::RetryNow(reason)) => {
                 warn!(session = session.0, reason, "transaction is done again");
             }
-            Err(SaveError::Retry(reason)) => {
+            // A single record cannot be halved.
+            Err(SaveError::TooSlow(reason)) if records_of(&group) > group.len() => {
+                warn!(session = session.0, reason, "goes on with smaller transactions");
+                pulse.goes_on();
+                return (group, answer);
+            }
+            Err(SaveError::Retry(reason) | SaveError::TooSlow(reason)) => {
                 warn!(session = session.0, reason, "cannot save yet");
                 pulse.waits(reason);
                 backoff.wait().await;
@@ -205,6 +219,10 @@ async fn save(
             }
         }
     }
+}
+
+fn records_of(group: &[WorkedBatch]) -> usize {
+    group.iter().map(|worked| worked.batch.parcel.arena.len()).sum()
 }
 
 impl Actor for PersisterActor {
@@ -243,7 +261,7 @@ impl Handler<WorkedChunk> for PersisterActor {
 
     fn handle(&mut self, chunk: WorkedChunk, ctx: &mut Context<Self>) {
         faults::point("PersisterActor", "WorkedChunk");
-        if chunk.batch.is_current() {
+        if chunk.batch.is_current() && !chunk.batch.is_over() {
             self.gather(chunk);
             self.save(ctx);
         }

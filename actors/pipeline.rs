@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use crate::error::{EncodeError, Reject};
+use crate::error::{EncodeError, Reject, Unworked};
 use crate::own::OwnActors;
 use crate::record::{Record, Unparsed};
 use crate::rows::{Row, RowBuffer, RowSet, table_index};
@@ -52,13 +52,15 @@ pub trait Pipeline: Send + Sync + Sized + 'static {
     /// however often they are worked.
     ///
     /// # Errors
-    /// [`Reject`] parks this record alone.
+    /// [`Unworked`]: a [`Reject`](crate::error::Reject) parks this record alone, a
+    /// [`RetryLater`](crate::error::RetryLater) lets it come back, a [`Stop`](crate::error::Stop)
+    /// stops the partition. `?` turns each of them into it.
     fn work(
         &self,
         event: &Self::Event<'_>,
         known: &Self::Context,
         out: &mut Out<'_, Self::Rows>,
-    ) -> Result<Outcome, Reject>;
+    ) -> Result<Outcome, Unworked>;
 }
 
 /// The keys that a pipeline's context is looked up by.
@@ -150,10 +152,11 @@ impl<'a, S: RowSet> Out<'a, S> {
     }
 
     /// Closes the record: its rows stay only if it is to be saved and all of them could be encoded.
-    pub(crate) fn close(self, outcome: Result<Outcome, Reject>) -> Result<Outcome, Reject> {
+    pub(crate) fn close(self, outcome: Result<Outcome, Unworked>) -> Result<Outcome, Unworked> {
         let outcome = match (outcome, self.failed) {
             (Ok(Outcome::Save), Some(error)) => {
-                Err(Reject::new("value that a column cannot hold", error.to_string()))
+                let reason = "value that a column cannot hold";
+                Err(Reject::new(reason, error.to_string()).into())
             }
             (outcome, _) => outcome,
         };

@@ -11,6 +11,7 @@ use crate::caution::Caution;
 use crate::conservation::Settled;
 use crate::error::{SaveError, StoreError};
 use crate::fence::Fence;
+use crate::parked::DueBatch;
 use crate::pipeline::{KeysOf, Pipeline};
 use crate::record::{NextOffset, Offset, PartitionId};
 
@@ -39,12 +40,19 @@ pub trait Store: Send + Sync + 'static {
     /// newer owner.
     fn reacquire<'a>(&'a self, fence: &'a Fence) -> BoxFuture<'a, Result<Acquired, StoreError>>;
 
-    /// Looks whether the rows of these partitions are as this owner left them. One answer for each
-    /// fence, in their order.
-    fn look<'a>(
+    /// Looks whether the rows of these partitions are as this owner left them, and whether parked
+    /// records of theirs are due. One answer for each fence, in their order.
+    fn look<'a>(&'a self, fences: &'a [Arc<Fence>])
+    -> BoxFuture<'a, Result<Vec<Seen>, StoreError>>;
+
+    /// Reads parked records of a partition whose turn has come: the heads of its lanes that are due,
+    /// and what waits behind them; `records` of them and about `bytes` at most, but at least one.
+    fn due<'a>(
         &'a self,
-        fences: &'a [Arc<Fence>],
-    ) -> BoxFuture<'a, Result<Vec<Stored>, StoreError>>;
+        fence: &'a Fence,
+        records: usize,
+        bytes: usize,
+    ) -> BoxFuture<'a, Result<Option<DueBatch>, StoreError>>;
 
     /// Notes in the partition's row that work is in hand, and `named`, the one record that is about
     /// to be tried by itself. `false`: the partition is not ours any more.
@@ -75,22 +83,10 @@ pub trait Store: Send + Sync + 'static {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Acquired {
     /// The partition is ours.
-    Held {
-        /// The new epoch.
-        epoch: i64,
-        /// The first offset not yet settled.
-        next_offset: NextOffset,
-        /// Owners died over it: go on with caution (acquire only).
-        caution: Option<Caution>,
-    },
+    Held(Holding),
     /// It is ours, and an operator moved its offset meanwhile: nothing in hand counts any more
     /// (reacquire only).
-    Moved {
-        /// The new epoch.
-        epoch: i64,
-        /// Where to go on.
-        next_offset: NextOffset,
-    },
+    Moved(Holding),
     /// The assignment ended meanwhile; nothing was changed.
     Fallen,
     /// It cannot be taken just now (another transaction holds its row, say); the others were not
@@ -109,6 +105,41 @@ pub enum Acquired {
         /// What is wrong and what to do.
         reason: String,
     },
+}
+
+/// A partition that is ours, as its row has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holding {
+    /// The new epoch.
+    pub epoch: i64,
+    /// The first offset not yet settled: where to go on.
+    pub next_offset: NextOffset,
+    /// Owners died over it: go on with caution (acquire only).
+    pub caution: Option<Caution>,
+    /// The lanes in which parked records come back, and how many in each.
+    pub lanes: Vec<(Vec<u8>, u32)>,
+    /// Nothing is to be read just now.
+    pub halt: Option<Halt>,
+}
+
+/// A pipeline that is not to read, as the store has it for all its instances.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Halt {
+    /// Why, and what lets it go on.
+    pub reason: String,
+    /// Whether a person paused it: it goes on some time. If not, somebody has to see to it.
+    pub is_paused: bool,
+}
+
+/// What a look at a partition found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Its row.
+    pub row: Stored,
+    /// Whether parked records of it are due.
+    pub is_due: bool,
+    /// Nothing is to be read just now.
+    pub halt: Option<Halt>,
 }
 
 /// A partition's row, against what its owner knows.
@@ -137,6 +168,11 @@ pub enum BatchReport {
     Saved(Settled),
     /// Its fence fell or a later attempt began before the transaction did: it was left out.
     Stale,
+    /// A lane of it has more parked records than it may have: it was left out.
+    LaneFull {
+        /// Which, and what to do.
+        reason: String,
+    },
     /// The database has another epoch or offset: it was left out.
     Fenced {
         /// The owner that stands in the row; `None` after an operator moved the offset.
@@ -172,6 +208,13 @@ pub enum StopReason {
         /// Who; `None` for an operator.
         owner: Option<String>,
     },
+    /// A lane has as many parked records as it may have; it is read again when they are fewer.
+    LaneFull {
+        /// Which lane, and what to do.
+        reason: String,
+    },
+    /// Its pipeline is paused or stopped; it is read again when it is let go on.
+    Halted(Halt),
     /// It cannot go on, with what is wrong and what to do.
     Failed {
         /// What is wrong and what to do.
@@ -184,7 +227,9 @@ impl std::fmt::Display for StopReason {
         match self {
             Self::Fenced { owner: Some(owner) } => write!(f, "fenced: {owner} owns it now"),
             Self::Fenced { owner: None } => write!(f, "fenced: its offset was moved"),
-            Self::Failed { reason } => f.write_str(reason),
+            Self::LaneFull { reason }
+            | Self::Failed { reason }
+            | Self::Halted(Halt { reason, .. }) => f.write_str(reason),
         }
     }
 }

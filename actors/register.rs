@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use actix::{Message, Recipient};
 
 use crate::fence::{Fence, Position};
-use crate::ports::Stored;
+use crate::ports::Seen;
 use crate::record::PartitionId;
 
 /// To the partition: send everything in hand again, under a new attempt.
@@ -14,17 +14,18 @@ use crate::record::PartitionId;
 #[rtype(result = "()")]
 pub(crate) struct BeginAgain;
 
-/// To the partition: its row in the store is not as it was left.
+/// To the partition: its row in the store is not as it was left, parked records are due, or its
+/// pipeline is not to read.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
-pub(crate) struct RowChanged(pub(crate) Stored);
+pub(crate) struct RowSeen(pub(crate) Seen);
 
 /// One partition.
 #[derive(Clone)]
 pub(crate) struct Registered {
     pub(crate) fence: Arc<Fence>,
     pub(crate) again: Recipient<BeginAgain>,
-    pub(crate) changed: Recipient<RowChanged>,
+    pub(crate) seen: Recipient<RowSeen>,
 }
 
 /// Cheap to clone; all clones are one register.

@@ -17,6 +17,7 @@ use crate::gate::Gate;
 use crate::health::{HealthBoard, HouseHealth};
 use crate::health_actor::HealthActor;
 use crate::own::OwnActors;
+use crate::parked::RetryPolicy;
 use crate::persister::{PersisterActor, Persisters};
 use crate::pipeline::{Order, Pipeline};
 use crate::ports::{CommitBoard, Lookups, SessionId, Source, Store};
@@ -59,6 +60,8 @@ pub struct HouseParams<P: Pipeline> {
     pub source: Arc<dyn Source>,
     /// Where the actors live.
     pub placement: Placement,
+    /// When parked records come back, and how often.
+    pub retry: RetryPolicy,
     /// The gate before user code, the process's own.
     pub gate: Gate,
     /// When to give the house up.

@@ -12,8 +12,8 @@ use tracing::debug;
 use crate::faults;
 use crate::fence::Fence;
 use crate::health::Signs;
-use crate::ports::{Store, Stored};
-use crate::register::{Register, RowChanged};
+use crate::ports::{Seen, Store, Stored};
+use crate::register::{Register, RowSeen};
 use crate::supervise::{Post, Watched};
 
 /// How often the rows are looked at.
@@ -24,12 +24,14 @@ pub(crate) struct PositionWatcher {
     store: Arc<dyn Store>,
     register: Register,
     looking_since: Option<Instant>,
+    /// Whether the pipeline was not to read at the last look.
+    is_halted: bool,
     post: Post,
 }
 
 impl PositionWatcher {
     pub(crate) fn new(store: Arc<dyn Store>, register: Register, post: Post) -> Self {
-        Self { store, register, looking_since: None, post }
+        Self { store, register, looking_since: None, is_halted: false, post }
     }
 
     fn look(&mut self, ctx: &mut Context<Self>) {
@@ -57,27 +59,32 @@ impl PositionWatcher {
         ctx.spawn(looking.into_actor(self).map(move |(answer, fences), this, _| {
             this.looking_since = None;
             match answer {
-                Ok(rows) => {
+                Ok(seen) => {
                     this.post.pulse().goes_on();
-                    this.tell(&fences, &before, rows);
+                    this.tell(&fences, &before, seen);
                 }
                 Err(error) => this.post.pulse().waits(error.to_string()),
             }
         }));
     }
 
-    /// Tells the partitions whose row changed, unless they changed it themselves meanwhile.
-    fn tell(&self, fences: &[Arc<Fence>], before: &[Option<i64>], rows: Vec<Stored>) {
+    /// Tells the partitions whose row changed, unless they changed it themselves meanwhile, and
+    /// those with parked records that are due; all of them if the pipeline is not to read, or is again.
+    fn tell(&mut self, fences: &[Arc<Fence>], before: &[Option<i64>], seen: Vec<Seen>) {
         let partitions = self.register.partitions();
-        for ((fence, before), row) in fences.iter().zip(before).zip(rows) {
-            if row == Stored::AsLeft || epoch(fence) != *before {
+        let was_halted =
+            std::mem::replace(&mut self.is_halted, seen.iter().any(|s| s.halt.is_some()));
+        for ((fence, before), seen) in fences.iter().zip(before).zip(seen) {
+            let is_news = seen.row != Stored::AsLeft || seen.is_due;
+            let is_news = is_news || seen.halt.is_some() || was_halted;
+            if !is_news || epoch(fence) != *before {
                 continue;
             }
             let registered =
                 partitions.iter().find(|entry| entry.fence.incarnation() == fence.incarnation());
             if let Some(entry) = registered {
                 // One that ended meanwhile need not know.
-                let _ = entry.changed.try_send(RowChanged(row));
+                let _ = entry.seen.try_send(RowSeen(seen));
             }
         }
     }

@@ -11,7 +11,7 @@ use diesel::prelude::*;
 use longshore::postgres::migrate::MigrationSet;
 use longshore::service::PostgresPipeline;
 use longshore::{lookups, pipelines, row};
-use longshore_actors::error::Reject;
+use longshore_actors::error::{Reject, Unworked};
 use longshore_actors::pipeline::{Out, Outcome, Pipeline};
 use longshore_actors::record::{Record, Unparsed};
 use serde::Deserialize;
@@ -78,7 +78,7 @@ impl Pipeline for Sales {
         sold: &Sold,
         known: &Known,
         out: &mut Out<'_, Self::Rows>,
-    ) -> Result<Outcome, Reject> {
+    ) -> Result<Outcome, Unworked> {
         let shop = known.shops.get(&sold.shop_id);
         let shop = shop.ok_or_else(|| Reject::new("unknown shop", sold.shop_id.to_string()))?;
         Ok(out.save(&Sale { id: sold.id, shop: &shop.name, cents: sold.cents }))

@@ -3,12 +3,16 @@
 //! the house, of sources, of stores and of pipelines.
 
 pub mod front;
+mod shelf;
 mod source;
 mod store;
 mod tally;
+mod weather;
 mod worked;
 
+pub use shelf::ShelvedRecord;
 pub use source::MemorySource;
-pub use store::{Fault, MemoryStore, SavedRow};
+pub use store::{MemoryStore, SavedRow};
 pub use tally::{Tally, TallyContext, TallyRow, tally_value};
-pub use worked::{Given, home, work};
+pub use weather::Fault;
+pub use worked::{Given, home, work, work_due};

@@ -29,7 +29,9 @@ struct Told {
 impl Source for MemorySource {
     fn seek(&self, fence: &Arc<Fence>, position: NextOffset) {
         fence.begin_seek();
-        self.lock().seeks.insert(fence.incarnation(), position);
+        let mut told = self.lock();
+        told.stops.remove(&fence.incarnation());
+        told.seeks.insert(fence.incarnation(), position);
     }
 
     fn reopen(&self, fence: &Arc<Fence>) {
@@ -79,7 +81,14 @@ impl MemorySource {
         records: usize,
     ) -> bool {
         let incarnation = door.fence().incarnation();
-        let Some(position) = self.lock().seeks.get(&incarnation).copied() else { return false };
+        let position = {
+            let told = self.lock();
+            let waits = matches!(told.stops.get(&incarnation), Some(StopReason::LaneFull { .. }));
+            let Some(position) = told.seeks.get(&incarnation).filter(|_| !waits) else {
+                return false;
+            };
+            *position
+        };
         let start = usize::try_from(position.0).expect("offsets begin at 0");
         let values = &values[door.fence().partition()];
         let end = values.len().min(start + records);

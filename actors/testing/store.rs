@@ -7,29 +7,19 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
+use super::shelf::{Shelf, ShelvedRecord};
 use super::tally::{Tally, TallyContext, TallyKeys};
+use super::weather::{Fault, Weather};
 use crate::batch::WorkedBatch;
 use crate::caution::{Caution, DEATHS_MAX, STARTS_MAX};
 use crate::conservation::Settled;
 use crate::error::{SaveError, StoreError};
 use crate::fence::Fence;
-use crate::ports::{Acquired, BatchReport, Lookups, SessionId, Store, Stored};
+use crate::parked::{DueBatch, RetryPolicy};
+use crate::ports::{Acquired, BatchReport, Halt, Holding, Lookups, Seen, SessionId, Store, Stored};
 use crate::record::{NextOffset, Offset, PartitionId};
-
-/// What happens to a save instead of its success.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// It is rolled back for the environment's sake.
-    Retry,
-    /// It is rolled back and every further one would be.
-    Stop,
-    /// It commits, and the answer is lost.
-    CommittedUnheard,
-    /// It is rolled back, and the answer is lost.
-    RolledBackUnheard,
-}
 
 /// A saved row, and the record that wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,10 +46,13 @@ struct OffsetRow {
 
 impl OffsetRow {
     /// What is known of the owners before `fence`'s.
-    fn caution(&mut self, fence: &Fence) -> Option<Caution> {
+    fn caution(&mut self, fence: &Fence, shelf: &Shelf) -> Option<Caution> {
         if self.owner != Some(fence.incarnation()) {
             let died = std::mem::take(&mut self.at_work);
-            let is_ahead = |named: &Offset| died && named.0 >= self.next_offset.0;
+            let is_ahead = |named: &Offset| {
+                let comes_back = || shelf.comes_back(fence.partition(), *named);
+                died && (named.0 >= self.next_offset.0 || comes_back())
+            };
             self.deaths += i32::from(died);
             self.starts = self.named.filter(is_ahead).map_or(0, |_| self.starts + 1);
         }
@@ -78,7 +71,8 @@ impl OffsetRow {
 struct Content {
     offsets: HashMap<PartitionId, OffsetRow>,
     rows: Vec<SavedRow>,
-    parked: Vec<(PartitionId, Offset, String)>,
+    shelf: Shelf,
+    halt: Option<Halt>,
     faults: VecDeque<Fault>,
 }
 
@@ -86,51 +80,26 @@ struct Content {
 #[derive(Clone, Default)]
 pub struct MemoryStore {
     content: Arc<Mutex<Content>>,
-    latency: Duration,
-    weather: Arc<Mutex<Option<fastrand::Rng>>>,
+    weather: Weather,
 }
 
 impl MemoryStore {
     /// A store that takes `latency` for each answer.
     pub fn new(latency: Duration) -> Self {
-        Self { content: Arc::default(), latency, weather: Arc::default() }
+        Self { content: Arc::default(), weather: Weather::new(latency) }
     }
 
     /// From here on, answers take anything from nothing to a second, and some are refused or lost,
     /// as `seed` has it; `None`: no longer.
     pub fn set_weather(&self, seed: Option<u64>) {
-        *self.weather() = seed.map(fastrand::Rng::with_seed);
-    }
-
-    fn weather(&self) -> MutexGuard<'_, Option<fastrand::Rng>> {
-        self.weather.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits for as long as the store takes.
-    async fn answer_time(&self) {
-        let stormy = self.weather().as_mut().map(|rng| match rng.u32(..100) {
-            0..70 => rng.u64(..10),
-            70..97 => rng.u64(..100),
-            _ => rng.u64(..1000),
-        });
-        tokio::time::sleep(stormy.map_or(self.latency, Duration::from_millis)).await;
-    }
-
-    /// What goes wrong with a query: before it was carried out, or after.
-    fn query_fault(&self) -> Option<Fault> {
-        let mut weather = self.weather();
-        match weather.as_mut()?.u32(..100) {
-            0..4 => Some(Fault::Retry),
-            4..8 => Some(Fault::CommittedUnheard),
-            _ => None,
-        }
+        self.weather.set(seed);
     }
 
     /// A query that changes rows: refused before it is carried out, answered, or carried out with
     /// its answer lost.
     async fn change<T>(&self, work: impl FnOnce(&mut Content) -> T) -> Result<T, StoreError> {
-        self.answer_time().await;
-        let fault = self.query_fault();
+        self.weather.answer_time().await;
+        let fault = self.weather.query_fault();
         if fault == Some(Fault::Retry) {
             return Err(StoreError::Retry("refused".to_owned()));
         }
@@ -138,16 +107,6 @@ impl MemoryStore {
         match fault {
             None => Ok(answer),
             Some(_) => Err(StoreError::Retry("the answer is lost".to_owned())),
-        }
-    }
-
-    fn save_fault(&self) -> Option<Fault> {
-        let mut weather = self.weather();
-        match weather.as_mut()?.u32(..100) {
-            0..5 => Some(Fault::Retry),
-            5..10 => Some(Fault::CommittedUnheard),
-            10..15 => Some(Fault::RolledBackUnheard),
-            _ => None,
         }
     }
 
@@ -161,9 +120,20 @@ impl MemoryStore {
         self.lock().rows.clone()
     }
 
-    /// All parked records with their reason.
+    /// All dead records with their reason.
     pub fn parked(&self) -> Vec<(PartitionId, Offset, String)> {
-        self.lock().parked.clone()
+        let dead = self.shelved().into_iter().filter(|record| record.due.is_none());
+        dead.map(|record| (record.partition, record.offset, record.reason)).collect()
+    }
+
+    /// All parked records.
+    pub fn shelved(&self) -> Vec<ShelvedRecord> {
+        self.lock().shelf.records.clone()
+    }
+
+    /// When parked records come back.
+    pub fn set_retry(&self, policy: RetryPolicy) {
+        self.lock().shelf.policy = policy;
     }
 
     /// The stored offset of a partition.
@@ -171,10 +141,17 @@ impl MemoryStore {
         self.lock().offsets.get(partition).map(|row| row.next_offset)
     }
 
+    /// Has the pipeline read nothing more, or go on, as an operator would.
+    pub fn set_halt(&self, halt: Option<Halt>) {
+        self.lock().halt = halt;
+    }
+
     /// Moves a stored offset, as an operator would. What was saved from there on is taken along.
     pub fn set(&self, partition: &PartitionId, next_offset: NextOffset) {
         let mut content = self.lock();
-        content.rows.retain(|row| row.partition != *partition || row.offset.0 < next_offset.0);
+        let stays = |of: &PartitionId, at: Offset| of != partition || at.0 < next_offset.0;
+        content.rows.retain(|row| stays(&row.partition, row.offset));
+        content.shelf.records.retain(|record| stays(&record.partition, record.offset));
         if let Some(row) = content.offsets.get_mut(partition) {
             *row = OffsetRow { epoch: row.epoch + 1, next_offset, ..OffsetRow::default() };
         }
@@ -195,6 +172,7 @@ impl Content {
     /// Saves a group, or says what each batch would come to without changing anything.
     fn save(&mut self, group: &[WorkedBatch], commit: bool) -> Vec<BatchReport> {
         let mut expected: HashMap<PartitionId, NextOffset> = HashMap::new();
+        let mut full = HashSet::new();
         let report = |worked: &WorkedBatch, content: &mut Self| {
             let partition = worked.batch.fence.partition().clone();
             let Some(position) =
@@ -202,11 +180,18 @@ impl Content {
             else {
                 return BatchReport::Stale;
             };
+            if full.contains(&partition) {
+                return BatchReport::Stale;
+            }
             let row = content.offsets[&partition].clone();
             let at = *expected.get(&partition).unwrap_or(&row.next_offset);
             if row.epoch != position.epoch || at != worked.batch.from {
                 let owner = row.owner.map(|_| "another owner".to_owned());
                 return BatchReport::Fenced { owner };
+            }
+            if content.shelf.is_overfull(worked) {
+                full.insert(partition);
+                return BatchReport::LaneFull { reason: "a lane is full".to_owned() };
             }
             expected.insert(partition.clone(), worked.batch.to);
             BatchReport::Saved(content.write(worked, &partition, commit))
@@ -217,27 +202,23 @@ impl Content {
 
     fn write(&mut self, worked: &WorkedBatch, partition: &PartitionId, commit: bool) -> Settled {
         let arena = &worked.batch.parcel.arena;
-        let mut settled = Settled::default();
-        for chunk in &worked.chunks {
-            settled.saved += u64::from(chunk.to_save);
-            settled.skipped += u64::from(chunk.skipped);
-            settled.duplicate += u64::from(chunk.duplicate);
-            settled.parked += chunk.rejections.len() as u64;
-            if !commit {
-                continue;
-            }
-            for rejection in &chunk.rejections {
-                let offset = arena.get(rejection.record as usize).offset;
-                self.parked.push((partition.clone(), offset, rejection.reject.reason.to_string()));
-            }
-            let rows = (!arena.is_empty()).then(|| chunk.rows.table(0));
-            for row in rows.iter().flat_map(|rows| (0..rows.len()).map(|row| rows.get(row))) {
+        let (goes, settled) = self.shelf.settle(worked, commit);
+        if !commit {
+            return settled;
+        }
+        for chunk in worked.chunks.iter().filter(|_| !arena.is_empty()) {
+            let rows = chunk.rows.table(0);
+            let rows = (0..rows.len()).map(|row| rows.get(row));
+            for row in rows.filter(|row| goes[row.record as usize]) {
                 let offset = arena.get(row.record as usize).offset;
                 let bytes = row.bytes.to_vec();
                 self.rows.push(SavedRow { partition: partition.clone(), offset, bytes });
             }
         }
-        if commit && let Some(row) = self.offsets.get_mut(partition) {
+        for (lane, records) in self.shelf.changed_lanes(worked) {
+            worked.batch.fence.lanes().set(lane, records);
+        }
+        if let Some(row) = self.offsets.get_mut(partition) {
             row.next_offset = worked.batch.to;
             if !worked.batch.fence.is_careful() {
                 (row.deaths, row.named, row.starts) = (0, None, 0);
@@ -259,9 +240,11 @@ impl Store for MemoryStore {
                 }
                 let start = OffsetRow::default();
                 let row = content.offsets.entry(fence.partition().clone()).or_insert(start);
-                let caution = row.caution(fence);
+                let caution = row.caution(fence, &content.shelf);
                 let (epoch, next_offset) = row.take(fence);
-                Acquired::Held { epoch, next_offset, caution }
+                let lanes = content.shelf.lanes(fence.partition());
+                let halt = content.halt.clone();
+                Acquired::Held(Holding { epoch, next_offset, caution, lanes, halt })
             };
             fences.iter().map(acquire).collect()
         })
@@ -271,20 +254,21 @@ impl Store for MemoryStore {
     fn reacquire<'a>(&'a self, fence: &'a Fence) -> BoxFuture<'a, Result<Acquired, StoreError>> {
         self.change(move |content| {
             let held = fence.position().map(|position| position.epoch);
+            let lanes = content.shelf.lanes(fence.partition());
             let Some(row) = content.offsets.get_mut(fence.partition()) else {
                 return Acquired::Refused { reason: "no such row".to_owned() };
             };
             match row.owner {
                 Some(owner) if owner == fence.incarnation() && held == Some(row.epoch) => {
                     let (epoch, next_offset) = row.take(fence);
-                    Acquired::Held { epoch, next_offset, caution: None }
+                    Acquired::Held(Holding { epoch, next_offset, lanes, ..Holding::default() })
                 }
                 Some(owner) if owner != fence.incarnation() => {
                     Acquired::Fenced { owner: Some("another owner".to_owned()) }
                 }
                 _ => {
                     let (epoch, next_offset) = row.take(fence);
-                    Acquired::Moved { epoch, next_offset }
+                    Acquired::Moved(Holding { epoch, next_offset, lanes, ..Holding::default() })
                 }
             }
         })
@@ -307,7 +291,7 @@ impl Store for MemoryStore {
 
     fn rest<'a>(&'a self, fences: &'a [Arc<Fence>]) -> BoxFuture<'a, Result<(), StoreError>> {
         async move {
-            self.answer_time().await;
+            self.weather.answer_time().await;
             let mut content = self.lock();
             for fence in fences {
                 if let Some(row) = content.row_of(fence) {
@@ -322,21 +306,36 @@ impl Store for MemoryStore {
     fn look<'a>(
         &'a self,
         fences: &'a [Arc<Fence>],
-    ) -> BoxFuture<'a, Result<Vec<Stored>, StoreError>> {
+    ) -> BoxFuture<'a, Result<Vec<Seen>, StoreError>> {
         async move {
-            self.answer_time().await;
+            self.weather.answer_time().await;
             let content = self.lock();
             let look = |fence: &Arc<Fence>| {
                 let held = fence.position().map(|position| position.epoch);
-                match content.offsets.get(fence.partition()) {
+                let row = match content.offsets.get(fence.partition()) {
                     Some(row) if row.owner.is_none() => Stored::Moved,
                     Some(row) if row.owner != Some(fence.incarnation()) && held.is_some() => {
                         Stored::Taken { owner: "another owner".to_owned() }
                     }
                     _ => Stored::AsLeft,
-                }
+                };
+                let is_due = content.shelf.due(fence.partition(), 1).is_some();
+                Seen { row, is_due, halt: content.halt.clone() }
             };
             Ok(fences.iter().map(look).collect())
+        }
+        .boxed()
+    }
+
+    fn due<'a>(
+        &'a self,
+        fence: &'a Fence,
+        records: usize,
+        _bytes: usize,
+    ) -> BoxFuture<'a, Result<Option<DueBatch>, StoreError>> {
+        async move {
+            self.weather.answer_time().await;
+            Ok(self.lock().shelf.due(fence.partition(), records))
         }
         .boxed()
     }
@@ -347,9 +346,9 @@ impl Store for MemoryStore {
         group: &'a [WorkedBatch],
     ) -> BoxFuture<'a, Result<Vec<BatchReport>, SaveError>> {
         async move {
-            self.answer_time().await;
+            self.weather.answer_time().await;
             let mut content = self.lock();
-            let fault = content.faults.pop_front().or_else(|| self.save_fault());
+            let fault = content.faults.pop_front().or_else(|| self.weather.save_fault());
             let settled = |reports: Vec<BatchReport>| {
                 let settled = reports.iter().map(|report| match report {
                     BatchReport::Saved(settled) => Some(*settled),
@@ -374,7 +373,7 @@ impl Store for MemoryStore {
 impl Lookups<Tally> for MemoryStore {
     fn load<'a>(&'a self, keys: &'a TallyKeys) -> BoxFuture<'a, Result<TallyContext, StoreError>> {
         async move {
-            self.answer_time().await;
+            self.weather.answer_time().await;
             Ok(TallyContext { keys: keys.0.len() })
         }
         .boxed()

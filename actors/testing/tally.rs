@@ -4,18 +4,22 @@
 use std::sync::Mutex;
 
 use bytes::{BufMut, BytesMut};
+use hashbrown::HashSet;
 use serde::Deserialize;
 
-use crate::error::{EncodeError, Reject};
+use crate::error::{EncodeError, Reject, RetryLater, Unworked};
 use crate::pipeline::{Context, Keys, Out, Outcome, Pipeline};
 use crate::record::{Record, Unparsed};
 use crate::rows::Row;
 
-/// Saves each event as a row; panics for number -1, rejects -2, skips -3.
+/// Saves each event as a row; panics for number -1, rejects -2, skips -3, and puts off what has a
+/// failing key.
 #[derive(Debug, Default)]
 pub struct Tally {
     /// Every event in the order of its work: key, number.
     pub worked: Mutex<Vec<(u64, i64)>>,
+    /// Keys whose events are to be tried again later, just now.
+    pub failing: Mutex<HashSet<u64>>,
 }
 
 /// What a record says.
@@ -56,7 +60,7 @@ pub struct TallyContext {
 
 /// Keys to look up.
 #[derive(Debug, Default)]
-pub struct TallyKeys(pub(crate) hashbrown::HashSet<u64>);
+pub struct TallyKeys(pub(crate) HashSet<u64>);
 
 impl Keys for TallyKeys {
     fn unite(&mut self, other: &Self) {
@@ -95,9 +99,12 @@ impl Pipeline for Tally {
         event: &TallyEvent,
         known: &TallyContext,
         out: &mut Out<'_, Self::Rows>,
-    ) -> Result<Outcome, Reject> {
+    ) -> Result<Outcome, Unworked> {
         assert!(known.keys > 0, "a key that was wanted was looked up");
         let row = TallyRow { key: event.key, number: event.number };
+        if self.failing.lock().expect("no test panics here").contains(&event.key) {
+            return Err(RetryLater::new("failing", format!("key {}", event.key)).into());
+        }
         self.worked.lock().expect("no test panics here").push((event.key, event.number));
         match event.number {
             -1 => {
@@ -106,7 +113,7 @@ impl Pipeline for Tally {
             }
             -2 => {
                 out.save(&row);
-                Err(Reject::new("number", "-2 is refused"))
+                Err(Reject::new("number", "-2 is refused").into())
             }
             -3 => Ok(Outcome::Skip("number -3")),
             _ => Ok(out.save(&row)),

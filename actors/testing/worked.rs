@@ -7,12 +7,15 @@ use tokio::time::Instant;
 
 use crate::arena::{RecordArena, RecordParts};
 use crate::batch::{
-    Batch, BatchGivenUp, BatchSaved, Held, Home, Parcel, Rejection, WorkedBatch, WorkedChunk,
+    Batch, BatchGivenUp, BatchNumber, BatchSaved, Held, Home, Parcel, Rejection, WorkedBatch,
+    WorkedChunk,
 };
 use crate::custody::{Custody, InHand};
-use crate::error::Reject;
+use crate::error::{Reject, RetryLater, Unworked};
 use crate::fence::Fence;
 use crate::format::Format;
+use crate::lanes::LaneKeys;
+use crate::parked::{DueBatch, ParkAs, ParkedRef};
 use crate::pipeline::{Out, Outcome, Pipeline};
 use crate::record::{NextOffset, Offset, Record, Unparsed};
 use crate::rows::{RowBuffer, RowSet};
@@ -31,6 +34,8 @@ pub struct Given<'a> {
     pub values: Vec<Option<Vec<u8>>>,
     /// The number of chunks that it is worked in.
     pub pieces: u32,
+    /// Whether its records are in lanes.
+    pub by_key: bool,
 }
 
 /// Works a batch as the stages of the house do, under the fence's current attempt.
@@ -50,18 +55,70 @@ pub fn work<P: Pipeline>(
         arena.push(RecordParts { offset: Offset(offset), timestamp_ms: Some(offset), key, value });
         arena.push_header(b"test", Some(b"1"));
     }
+    let range = (NextOffset(given.from), NextOffset(given.to));
+    let records = Records { arena, range, parked: None, by_key: given.by_key };
+    work_records(pipeline, known, given.fence, records, given.pieces, home)
+}
+
+/// Works parked records that came back, as the stages of the house do.
+///
+/// # Panics
+/// If the fence has no position.
+pub fn work_due<P: Pipeline>(
+    pipeline: &P,
+    known: &P::Context,
+    (fence, due): (&Arc<Fence>, DueBatch),
+    by_key: bool,
+    home: Home,
+) -> WorkedBatch {
+    let at = fence.position().expect("the fence is held").expected;
+    let (arena, parked) = (due.arena, Some(due.rows.into()));
+    let records = Records { arena, range: (at, at), parked, by_key };
+    work_records(pipeline, known, fence, records, 1, home)
+}
+
+/// The records of a batch to be worked.
+struct Records {
+    arena: RecordArena,
+    range: (NextOffset, NextOffset),
+    parked: Option<Arc<[ParkedRef]>>,
+    by_key: bool,
+}
+
+fn work_records<P: Pipeline>(
+    pipeline: &P,
+    known: &P::Context,
+    fence: &Arc<Fence>,
+    records: Records,
+    pieces: u32,
+    home: Home,
+) -> WorkedBatch {
     let limits = BudgetLimits { records: u64::MAX, bytes: u64::MAX, batches: 1 };
     let ticket = Budget::new(limits).try_take(0, 0).expect("there is room");
+    let Records { arena, range: (from, to), parked, by_key } = records;
+    let mut lanes = LaneKeys::default();
+    if by_key {
+        arena.iter().for_each(|record| lanes.push(lane_of(pipeline, &record).as_deref()));
+    }
+    let attempt = fence.position().expect("the fence is held").attempt;
+    let custody = match parked {
+        None => Custody::take(fence.clone(), InHand::default(), arena.len() as u64),
+        Some(_) => Custody::take_parked(fence.clone(), arena.len() as u64),
+    };
     let parcel = Arc::new(Parcel::new(arena, ticket));
-    let attempt = given.fence.position().expect("the fence is held").attempt;
-    let records = parcel.arena.len() as u64;
-    let custody = Custody::take(given.fence.clone(), InHand::default(), records);
-    let (from, to) = (NextOffset(given.from), NextOffset(given.to));
-    let held = Held { parcel, custody, from, to, since: Instant::now() };
-    let batch = Arc::new(Batch::new(given.fence.clone(), held, attempt, home));
-    let pieces = given.pieces.max(1);
+    let (number, since) = (BatchNumber::next(), Instant::now());
+    let held = Held { number, whole: number, parcel, custody, from, to, since, parked };
+    let batch = Arc::new(Batch::new(fence.clone(), held, lanes, attempt, home));
+    let pieces = pieces.max(1);
     let chunks = (0..pieces).map(|piece| work_piece(pipeline, known, &batch, piece, pieces));
     WorkedBatch { chunks: chunks.collect(), batch }
+}
+
+fn lane_of<P: Pipeline>(pipeline: &P, record: &Record<'_>) -> Option<Vec<u8>> {
+    let event = pipeline.parse(record).ok()?;
+    let mut lane = Vec::new();
+    pipeline.lane_key(&event, record, &mut lane);
+    Some(lane)
 }
 
 fn work_piece<P: Pipeline>(
@@ -81,9 +138,18 @@ fn work_piece<P: Pipeline>(
         let outcome = work_record(pipeline, known, &parts, &mut out);
         match out.close(outcome) {
             Ok(Outcome::Save) => chunk.to_save += 1,
-            Ok(Outcome::Skip(_)) => chunk.skipped += 1,
-            Ok(Outcome::Duplicate) => chunk.duplicate += 1,
-            Err(reject) => chunk.rejections.push(Rejection { record, reject, lane_key: None }),
+            Ok(Outcome::Skip(_)) => chunk.skipped.push(record),
+            Ok(Outcome::Duplicate) => chunk.duplicate.push(record),
+            Err(unworked) => {
+                let (reject, park) = match unworked {
+                    Unworked::Reject(reject) => (reject, ParkAs::Dead),
+                    Unworked::RetryLater(RetryLater { reason, error, after }) => {
+                        (Reject { reason, error }, ParkAs::Retrying(after))
+                    }
+                    Unworked::Stop(stop) => panic!("{stop}"),
+                };
+                chunk.rejections.push(Rejection { record, reject, park });
+            }
         }
     }
     chunk
@@ -94,11 +160,11 @@ fn work_record<P: Pipeline>(
     known: &P::Context,
     record: &Record<'_>,
     out: &mut Out<'_, P::Rows>,
-) -> Result<Outcome, Reject> {
+) -> Result<Outcome, Unworked> {
     match pipeline.parse(record) {
         Ok(event) => pipeline.work(&event, known, out),
         Err(Unparsed::Skip(reason)) => Ok(Outcome::Skip(reason)),
-        Err(Unparsed::Reject(error)) => Err(Reject::new("unreadable record", error)),
+        Err(Unparsed::Reject(error)) => Err(Reject::new("unreadable record", error).into()),
     }
 }
 

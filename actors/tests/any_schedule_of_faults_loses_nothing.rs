@@ -14,6 +14,7 @@ use fastrand::Rng;
 use house::{Fixture, counting};
 use longshore_actors::door::{Door, Front};
 use longshore_actors::faults;
+use longshore_actors::parked::RetryPolicy;
 use longshore_actors::pipeline::Order;
 use longshore_actors::record::NextOffset;
 use longshore_actors::supervise::RestartLimits;
@@ -31,7 +32,16 @@ const ACTORS: [(&str, &[&str]); 6] = [
     ("Acquirer", &["AcquirePartitions", "Acquired"]),
     (
         "PartitionActor",
-        &["ClaimAnswer", "Marked", "HandedInBatch", "BatchSaved", "BatchGivenUp", "Reacquired"],
+        &[
+            "ClaimAnswer",
+            "Marked",
+            "HandedInBatch",
+            "BatchSaved",
+            "BatchGivenUp",
+            "Reacquired",
+            "DueRead",
+            "RowSeen",
+        ],
     ),
     ("ContextLoader", &["DecodedBatch", "Loaded"]),
     ("WorkerPool", &["LoadedBatch"]),
@@ -56,6 +66,7 @@ async fn under_thousands_of_schedules_every_record_is_saved_once_and_in_order() 
         // A schedule in which nothing happens proves nothing.
         assert!(happened.panics > SEEDS && happened.rebalances > SEEDS, "{happened:?}");
         assert!(happened.zombies > SEEDS / 4 && happened.moves > SEEDS / 4, "{happened:?}");
+        assert!(happened.failures > SEEDS, "{happened:?}");
     }
     println!("{SEEDS} schedules: {happened:?}");
 }
@@ -67,6 +78,7 @@ struct Happened {
     rebalances: u64,
     zombies: u64,
     moves: u64,
+    failures: u64,
 }
 
 impl Happened {
@@ -75,6 +87,7 @@ impl Happened {
         self.rebalances += other.rebalances;
         self.zombies += other.zombies;
         self.moves += other.moves;
+        self.failures += other.failures;
     }
 }
 
@@ -103,13 +116,17 @@ impl Simulation {
         let mut rng = Rng::with_seed(seed);
         fastrand::seed(seed);
         faults::withdraw();
-        let order = if rng.bool() { Order::ByKey } else { Order::ByPartition };
+        let order = if rng.u8(..4) > 0 { Order::ByKey } else { Order::ByPartition };
         let budget = BudgetLimits { records: rng.u64(40..400), bytes: 1 << 20, batches: 64 };
         let restarts = RestartLimits { restarts: usize::MAX, within: Duration::from_secs(1) };
         let supervision = Supervision { restarts, ..Supervision::default() };
         let values = counting(PARTITIONS, RECORDS);
         let latency = Duration::from_millis(2);
-        let mut fixture = Fixture::supervised(order, budget, latency, values, supervision);
+        let (first, max) = (Duration::from_millis(20), Duration::from_millis(200));
+        let lane_records = rng.u32(5..60);
+        let retry = RetryPolicy { first, max, attempts: u32::MAX, lane_records };
+        let room = (budget, latency);
+        let mut fixture = Fixture::retrying(order, room, values, supervision, retry);
         fixture.batch_records = rng.usize(1..40);
         fixture.store.set_weather(Some(seed));
         Self { seed, rng, fixture, zombies: Vec::new(), happened: Happened::default() }
@@ -119,6 +136,7 @@ impl Simulation {
         let _says = Says(self.seed);
         for _ in 0..STEPS {
             match self.rng.u32(..400) {
+                8..12 => self.turn_a_key(),
                 0..4 => self.order_a_panic(),
                 4..6 => self.rebalance(),
                 6 => self.make_a_zombie(),
@@ -139,7 +157,9 @@ impl Simulation {
         faults::withdraw();
         self.fixture.store.set_weather(None);
         self.zombies.clear();
+        self.fixture.pipeline.failing.lock().expect("no panic").clear();
         self.fixture.run_until(Fixture::is_at_the_end).await;
+        self.fixture.run_until(|fixture| fixture.store.shelved().is_empty()).await;
         self.fixture.run_until(|f| f.conservation().in_flight() == 0).await;
         self.fixture.run_until(|f| f.house.front().budget().is_drained()).await;
         self.fixture.assert_each_once();
@@ -159,6 +179,16 @@ impl Simulation {
         door.fence().fall();
         *door = self.fixture.house.front().assign(vec![partition]).remove(0);
         self.happened.rebalances += 1;
+    }
+
+    /// Events of a key are to be tried again later from here on, or no longer.
+    fn turn_a_key(&mut self) {
+        let key = self.rng.u64(..7);
+        let mut failing = self.fixture.pipeline.failing.lock().expect("no panic");
+        if !failing.remove(&key) {
+            failing.insert(key);
+        }
+        self.happened.failures += 1;
     }
 
     fn make_a_zombie(&mut self) {

@@ -1,6 +1,7 @@
 //! What every command is given: the program's pipelines, the environment, and the way to a
 //! configuration.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
 use std::future::Future;
@@ -48,6 +49,12 @@ impl Context {
     pub(crate) fn variable(&self, name: &str) -> Option<&OsStr> {
         let mut set = self.environment.iter().filter(|(_, value)| !value.is_empty());
         set.find(|(set, _)| set == name).map(|(_, value)| value.as_os_str())
+    }
+
+    /// The person, for the audit.
+    pub(crate) fn who(&self) -> Cow<'_, str> {
+        let who = ["USER", "LOGNAME"].into_iter().find_map(|name| self.variable(name));
+        who.map_or("unknown".into(), OsStr::to_string_lossy)
     }
 
     /// Reads the configuration in all its layers: defaults, file, environment, flags.

@@ -3,11 +3,14 @@
 //! threads, a pipeline needs an actix system, and neither works inside the other.
 
 mod check;
+mod confirm;
 mod context;
 mod demo;
 mod error;
 mod migrate;
 mod offsets;
+mod parked;
+mod pipelines;
 mod run;
 mod table;
 #[cfg(test)]
@@ -40,6 +43,8 @@ Examples:
   longshore migrate                     make the tables
   longshore run                         run all configured pipelines
   longshore offsets show                stored offsets and lag
+  longshore parked list                 what could not be saved, and why
+  longshore pipelines show              what runs, what is paused or stopped, and why
 
 Configuration, later wins: defaults, longshore.toml, the environment, flags.
   LONGSHORE_KAFKA__BROKERS=kafka:9092   is brokers under [kafka]: two underscores between levels
@@ -74,6 +79,8 @@ enum Command {
     Check(check::Args),
     Migrate(migrate::Args),
     Offsets(offsets::Args),
+    Parked(parked::Args),
+    Pipelines(pipelines::Args),
     Demo(demo::Args),
 }
 
@@ -136,6 +143,8 @@ fn dispatch(context: &Context, command: &Command) -> Result<(), CommandError> {
         Command::Check(args) => check::execute(context, args),
         Command::Migrate(args) => migrate::execute(context, args),
         Command::Offsets(args) => offsets::execute(context, args),
+        Command::Parked(args) => parked::execute(context, args),
+        Command::Pipelines(args) => pipelines::execute(context, args),
         Command::Demo(args) => demo::execute(context, args),
     }
 }

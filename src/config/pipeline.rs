@@ -1,15 +1,18 @@
 //! One `[pipelines.NAME]`: what is read, by which kind of pipeline, in which batches.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use longshore_actors::error::Fate;
 use longshore_actors::format::Format;
+use longshore_actors::parked::RetryPolicy;
 use longshore_actors::pipeline::Order;
 
 use super::check::{Checks, Key};
-use super::raw::{RawBatch, RawBudget, RawPipeline};
+use super::raw::{RawBatch, RawBudget, RawFate, RawPipeline, RawRetry};
 use super::values::{BudgetChoice, List};
 use crate::positions::StartPosition;
+use crate::postgres::fates::Fates;
 
 /// A topic's longest name, as Kafka has it.
 const TOPIC_BYTES_MAX: usize = 249;
@@ -42,6 +45,10 @@ pub struct PipelineConfig {
     pub format: Format,
     /// The bounds of a batch as written; [`super::Config::batch`] fits them into the memory.
     pub batch: BatchLimits,
+    /// When parked records come back, and how often.
+    pub retry: RetryPolicy,
+    /// What becomes of database errors, where it is not the usual.
+    pub fates: Fates,
     /// When the pipeline stops because it rejects too much; `None`: never.
     pub dead_letter_budget: Option<DeadLetterBudget>,
     /// Where dead records are published; `None`: nowhere.
@@ -113,6 +120,8 @@ pub(super) fn check(
         start: raw.start,
         format: raw.format,
         batch: check_batch(checks, name, raw.batch),
+        retry: check_retry(checks, name, raw.retry),
+        fates: check_fates(checks, name, raw.fates),
         dead_letter_budget: match raw.dead_letter_budget {
             Some(BudgetChoice::Off) => None,
             Some(BudgetChoice::On(budget)) => Some(check_budget(checks, name, budget)),
@@ -200,6 +209,42 @@ fn check_batch(checks: &mut Checks<'_>, name: &str, raw: RawBatch) -> BatchLimit
         bytes: checks.size(&key("bytes"), raw.bytes, default.bytes, 1..=u64::from(u32::MAX)),
         linger: checks.duration(&key("linger"), raw.linger, default.linger, lingers),
     }
+}
+
+fn check_retry(checks: &mut Checks<'_>, name: &str, raw: RawRetry) -> RetryPolicy {
+    let key = |key| ["pipelines", name, "retry", key];
+    let default = RetryPolicy::default();
+    let pauses = Duration::from_millis(10)..=Duration::from_secs(24 * 3600);
+    let first = checks.duration(&key("first"), raw.first, default.first, pauses.clone());
+    let max = checks.duration(&key("max"), raw.max, default.max.max(first), pauses);
+    if max < first {
+        checks.refuse(&key("max"), "must not be shorter than the first pause");
+    }
+    let mut count = |name, written, default: u32| {
+        let count = checks.count(&key(name), written, u64::from(default), 1..=1_000_000);
+        u32::try_from(count).unwrap_or(default)
+    };
+    let attempts = count("attempts", raw.attempts, default.attempts);
+    let lane_records = count("lane_records", raw.lane_records, default.lane_records);
+    RetryPolicy { first, max, attempts, lane_records }
+}
+
+fn check_fates(checks: &mut Checks<'_>, name: &str, raw: BTreeMap<String, RawFate>) -> Fates {
+    let is_code = |code: &str| {
+        let sound = |c: char| c.is_ascii_digit() || c.is_ascii_uppercase();
+        matches!(code.len(), 2 | 5) && code.chars().all(sound)
+    };
+    for code in raw.keys().filter(|code| !is_code(code)) {
+        let text =
+            "is no SQLSTATE: five digits and capitals, such as \"23503\", or two for a class";
+        checks.refuse(&["pipelines", name, "fates", code], text);
+    }
+    let fate = |fate| match fate {
+        RawFate::Retry => Fate::Retry,
+        RawFate::Reject => Fate::Reject,
+        RawFate::Stop => Fate::Stop,
+    };
+    Fates::new(raw.into_iter().map(|(code, raw)| (code, fate(raw))).collect())
 }
 
 fn check_budget(checks: &mut Checks<'_>, name: &str, raw: RawBudget) -> DeadLetterBudget {

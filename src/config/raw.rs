@@ -65,6 +65,8 @@ pub(super) struct RawPipeline {
     pub(super) start: StartPosition,
     pub(super) format: Format,
     pub(super) batch: RawBatch,
+    pub(super) retry: RawRetry,
+    pub(super) fates: BTreeMap<String, RawFate>,
     pub(super) dead_letter_budget: Option<BudgetChoice>,
     pub(super) dead_letter_topic: Option<String>,
 }
@@ -75,6 +77,24 @@ pub(super) struct RawBatch {
     pub(super) records: Option<Written<u64>>,
     pub(super) bytes: Option<Written<ByteSize>>,
     pub(super) linger: Option<Written<Duration>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table, written [pipelines.NAME.retry]")]
+pub(super) struct RawRetry {
+    pub(super) first: Option<Written<Duration>>,
+    pub(super) max: Option<Written<Duration>>,
+    pub(super) attempts: Option<Written<u64>>,
+    pub(super) lane_records: Option<Written<u64>>,
+}
+
+/// What becomes of a database error.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawFate {
+    Retry,
+    Reject,
+    Stop,
 }
 
 #[derive(Default, Deserialize)]

@@ -120,6 +120,7 @@ fn standing_still(pipeline: &PipelineSnapshot) -> Vec<String> {
     for (id, partition) in &pipeline.consumer.partitions {
         match &partition.state {
             PartitionState::Stopped(why) => reasons.push(format!("{id} is stopped: {why}")),
+            PartitionState::Waiting(why) => reasons.push(format!("{id} waits: {why}")),
             PartitionState::Assigned => reasons.push(format!("{id} is being taken over")),
             PartitionState::Seeking | PartitionState::Reading => {}
         }

@@ -6,7 +6,7 @@
 
 use std::sync::OnceLock;
 
-use longshore_actors::conservation::Conservation;
+use longshore_actors::conservation::{Conservation, Settled};
 use longshore_actors::stages;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -41,9 +41,6 @@ const ACTORS: [&str; 8] = [
     "PositionWatcher",
     "HealthActor",
 ];
-
-/// What becomes of a parked record later.
-const LATER_OUTCOMES: [&str; 4] = ["saved", "skipped", "duplicate", "discarded"];
 
 /// Renders metrics. Cheap to clone.
 #[derive(Clone)]
@@ -144,8 +141,17 @@ fn outcomes(counts: &Conservation) -> [(&'static str, u64); 6] {
 /// Numbers of all pipelines together.
 fn totals(pipelines: &[PipelineSnapshot]) {
     let sum = |of: &dyn Fn(&PipelineSnapshot) -> u64| pipelines.iter().map(of).sum::<u64>();
-    for outcome in LATER_OUTCOMES {
-        counter!(PARKED_SETTLED_TOTAL, "outcome" => outcome).absolute(0);
+    let later = |of: fn(&Settled) -> u64| {
+        sum(&|pipeline| pipeline.counters.iter().map(|(_, c)| of(&c.parked_settled)).sum())
+    };
+    let outcomes: [(_, fn(&Settled) -> u64); 4] = [
+        ("saved", |settled| settled.saved),
+        ("skipped", |settled| settled.skipped),
+        ("duplicate", |settled| settled.duplicate),
+        ("dead", |settled| settled.parked),
+    ];
+    for (outcome, of) in outcomes {
+        counter!(PARKED_SETTLED_TOTAL, "outcome" => outcome).absolute(later(of));
     }
     for (index, state) in ["retrying", "waiting", "dead"].into_iter().enumerate() {
         let records = sum(&|pipeline| pipeline.parked.by_state()[index].1);

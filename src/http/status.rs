@@ -158,6 +158,7 @@ impl Partition {
             Some(PartitionState::Assigned) => ("assigned", None),
             Some(PartitionState::Seeking) => ("seeking", None),
             Some(PartitionState::Reading) => ("reading", None),
+            Some(PartitionState::Waiting(reason)) => ("waiting", Some(reason.clone())),
             Some(PartitionState::Stopped(reason)) => ("stopped", Some(reason.clone())),
         };
         let stored = pipeline.stored.get(id).filter(|_| status.is_some()).copied();

@@ -38,9 +38,7 @@ fn place_new(consumer: &BaseConsumer<Rebalancer>, readers: &mut [PartitionReader
     let is_placed = |reader: &PartitionReader<'_>| match context.protocol {
         Protocol::Cooperative => *reader.state() == ReaderState::Placing,
         // An eager assignment is told whole. Those in the middle of reading go on where they are.
-        Protocol::Eager => {
-            !matches!(reader.state(), ReaderState::Assigned | ReaderState::Stopped(_))
-        }
+        Protocol::Eager => !reader.is_at_rest(),
     };
     let list = list_of(readers.iter().filter(|reader| is_placed(reader)));
     let answer = match context.protocol {

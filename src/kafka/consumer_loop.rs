@@ -189,7 +189,7 @@ impl<'c> ConsumerLoop<'c> {
                         self.fenced.push((fence.incarnation(), Instant::now()));
                     }
                     if let Some(reader) = self.reader(fence.incarnation()) {
-                        reader.stop(reason.to_string());
+                        reader.stop(&reason);
                     }
                 }
                 Command::Reopen { fence } => {
@@ -340,7 +340,7 @@ fn meet(consumer: &BaseConsumer<Rebalancer>, reader: &mut PartitionReader<'_>, o
         Obstacle::Failed(reason) => reason,
     };
     tracing::error!(%partition, reason, "a partition stopped");
-    reader.stop(reason);
+    reader.stop(&StopReason::Failed { reason });
 }
 
 /// Leaves the group and drops the consumer. The readers, with their handles, are gone by now.

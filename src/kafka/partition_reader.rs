@@ -12,6 +12,7 @@ use longshore_actors::arena::RecordArena;
 use longshore_actors::batch::{Parcel, PolledBatch};
 use longshore_actors::door::Door;
 use longshore_actors::format::Format;
+use longshore_actors::ports::{Halt, StopReason};
 use longshore_actors::record::{NextOffset, PartitionId};
 use longshore_actors::stages;
 use longshore_actors::ticket::{Budget, Ticket};
@@ -67,6 +68,9 @@ pub(super) enum ReaderState {
         since: Instant,
     },
     Reading,
+    /// Nothing is read; the house seeks again by itself when it can go on.
+    Waiting(String),
+    /// Nothing is read, until somebody sees to it.
     Stopped(String),
 }
 
@@ -137,6 +141,7 @@ impl<'c> PartitionReader<'c> {
             ReaderState::Assigned => PartitionState::Assigned,
             ReaderState::Placing | ReaderState::Reseeking { .. } => PartitionState::Seeking,
             ReaderState::Reading => PartitionState::Reading,
+            ReaderState::Waiting(reason) => PartitionState::Waiting(reason.clone()),
             ReaderState::Stopped(reason) => PartitionState::Stopped(reason.clone()),
         }
     }
@@ -172,9 +177,21 @@ impl<'c> PartitionReader<'c> {
     }
 
     /// Reads no more. What was read and not handed in is forgotten: it was not counted yet.
-    pub(super) fn stop(&mut self, reason: String) {
+    pub(super) fn stop(&mut self, reason: &StopReason) {
         (self.filling, self.passed_at) = (None, None);
-        self.state = ReaderState::Stopped(reason);
+        self.state = match reason {
+            StopReason::LaneFull { reason }
+            | StopReason::Halted(Halt { reason, is_paused: true }) => {
+                ReaderState::Waiting(reason.clone())
+            }
+            reason => ReaderState::Stopped(reason.to_string()),
+        };
+    }
+
+    /// Whether it is assigned and not to be fetched.
+    pub(super) fn is_at_rest(&self) -> bool {
+        let state = &self.state;
+        matches!(state, ReaderState::Assigned | ReaderState::Waiting(_) | ReaderState::Stopped(_))
     }
 
     /// Reads what is there and hands in what is due.

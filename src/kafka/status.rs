@@ -66,6 +66,8 @@ pub enum PartitionState {
     Seeking,
     /// It is read, as far as there are tickets.
     Reading,
+    /// It is not read for now, and why; it goes on by itself.
+    Waiting(String),
     /// It is not read any more, and why.
     Stopped(String),
 }

@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 use longshore_actors::caution::{Caution, DEATHS_MAX, STARTS_MAX};
 use longshore_actors::error::StoreError;
 use longshore_actors::fence::Fence;
-use longshore_actors::ports::Acquired;
+use longshore_actors::ports::{Acquired, Halt, Holding};
 use longshore_actors::record::{NextOffset, Offset};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error, Row};
@@ -18,6 +18,7 @@ use uuid::Uuid;
 use super::connect::SessionSettings;
 use super::errors;
 use super::owner::Owner;
+use super::pipelines;
 use super::pool::SessionPool;
 use super::starts::{self, Topics, Unfit};
 use crate::positions::{Positions, StartPosition};
@@ -47,12 +48,26 @@ const TAKE_OVER: &str = r#"
         deaths = o.deaths + (o.at_work and o.owner is distinct from $2)::int,
         suspect_starts = case
             when o.owner is not distinct from $2 then o.suspect_starts
-            when o.at_work and o.suspect >= o.next_offset then o.suspect_starts + 1
+            when o.at_work and (o.suspect >= o.next_offset or exists (
+                select from longshore.parked_records p
+                where p."group" = o."group" and p.topic = o.topic and p.partition = o.partition
+                  and p."offset" = o.suspect and p.state <> 'dead'))
+            then o.suspect_starts + 1
             else 0 end
     from unnest($3::text[], $4::int[], $5::text[], $6::uuid[])
         v(topic, partition, cluster_id, topic_id)
     where o."group" = $1 and o.topic = v.topic and o.partition = v.partition
     returning o.topic, o.partition, o.epoch, o.next_offset, o.deaths, o.suspect, o.suspect_starts"#;
+
+/// How many parked records of each lane come back.
+const LANES: &str = r#"
+    select p.topic, p.partition, p.lane_key, count(*)
+    from longshore.parked_records p
+    where p."group" = $1 and p.state <> 'dead' and p.lane_key is not null
+      and (p.topic, p.partition) in (select * from unnest($2::text[], $3::int[]))
+    group by p.topic, p.partition, p.lane_key"#;
+
+const PIPELINE: &str = "select state, reason from longshore.pipelines where pipeline = $1";
 
 /// The settings of the connection that is reserved for taking partitions over.
 pub(super) fn settings() -> SessionSettings {
@@ -84,13 +99,6 @@ struct Locked {
     owner: Option<String>,
     cluster_id: Option<String>,
     topic_id: Option<Uuid>,
-}
-
-/// What a row says after it was taken over.
-struct Taken {
-    epoch: i64,
-    next_offset: NextOffset,
-    caution: Option<Caution>,
 }
 
 /// Rows by topic and partition.
@@ -177,15 +185,21 @@ impl Acquirer {
         let going = fences.iter().zip(&refusals).filter(|(_, refusal)| refusal.is_none());
         let going: Vec<&Fence> = going.map(|(fence, _)| *fence).collect();
         let mut taken = self.write(client, &going, topics).await?;
+        let halt = self.halt(client).await?;
         client.batch_execute("commit").await?;
         let answer = |(fence, refusal): (&&Fence, Option<Acquired>)| {
             refusal.unwrap_or_else(|| {
                 let taken = taken.remove(&key(fence)).expect("a locked row is written");
-                let Taken { epoch, next_offset, caution } = taken;
-                Acquired::Held { epoch, next_offset, caution }
+                Acquired::Held(Holding { halt: halt.clone(), ..taken })
             })
         };
         Ok(fences.iter().zip(refusals).map(answer).collect())
+    }
+
+    /// Whether the pipeline is not to read just now.
+    async fn halt(&self, client: &Client) -> Result<Option<Halt>, Error> {
+        let row = client.query_opt(PIPELINE, &[&self.pipeline]).await?;
+        Ok(row.and_then(|row| pipelines::halt(&self.pipeline, row.get(0), row.get(1))))
     }
 
     /// Why a partition is not taken over, its row being locked; `None` if it is.
@@ -225,10 +239,10 @@ impl Acquirer {
             Ok(is_moved) => {
                 let taken = self.write(client, &[fence], &Topics::new()).await?;
                 let taken = taken.into_values().next().expect("a locked row is written");
-                let Taken { epoch, next_offset, .. } = taken;
-                match is_moved {
-                    true => Acquired::Moved { epoch, next_offset },
-                    false => Acquired::Held { epoch, next_offset, caution: None },
+                if is_moved {
+                    Acquired::Moved(taken)
+                } else {
+                    Acquired::Held(Holding { caution: None, ..taken })
                 }
             }
         };
@@ -273,7 +287,7 @@ impl Acquirer {
         client: &Client,
         fences: &[&Fence],
         topics: &Topics,
-    ) -> Result<Rows<Taken>, Error> {
+    ) -> Result<Rows<Holding>, Error> {
         if fences.is_empty() {
             return Ok(Rows::new());
         }
@@ -287,7 +301,15 @@ impl Acquirer {
                 &[&self.group, &&*self.owner.name(), &names, &partitions, &clusters, &ids],
             )
             .await?;
-        Ok(rows.iter().map(|row| ((row.get(0), row.get(1)), Taken::read(row))).collect())
+        let mut taken: Rows<Holding> =
+            rows.iter().map(|row| ((row.get(0), row.get(1)), holding(row))).collect();
+        for row in client.query(LANES, &[&self.group, &names, &partitions]).await? {
+            if let Some(taken) = taken.get_mut(&(row.get(0), row.get(1))) {
+                let records: i64 = row.get(3);
+                taken.lanes.push((row.get(2), u32::try_from(records).unwrap_or(u32::MAX)));
+            }
+        }
+        Ok(taken)
     }
 }
 
@@ -297,14 +319,13 @@ impl Locked {
     }
 }
 
-impl Taken {
-    fn read(row: &Row) -> Self {
-        let (deaths, suspect, starts): (i32, Option<i64>, i32) =
-            (row.get(4), row.get(5), row.get(6));
-        let condemned = suspect.filter(|_| starts >= STARTS_MAX).map(Offset);
-        let caution = (deaths >= DEATHS_MAX).then_some(Caution { condemned });
-        Self { epoch: row.get(2), next_offset: NextOffset(row.get(3)), caution }
-    }
+/// What a row says after it was taken over.
+fn holding(row: &Row) -> Holding {
+    let (deaths, suspect, starts): (i32, Option<i64>, i32) = (row.get(4), row.get(5), row.get(6));
+    let condemned = suspect.filter(|_| starts >= STARTS_MAX).map(Offset);
+    let caution = (deaths >= DEATHS_MAX).then_some(Caution { condemned });
+    let (epoch, next_offset) = (row.get(2), NextOffset(row.get(3)));
+    Holding { epoch, next_offset, caution, ..Holding::default() }
 }
 
 fn key(fence: &Fence) -> (String, i32) {

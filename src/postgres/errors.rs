@@ -4,6 +4,7 @@
 //! | SQLSTATE | what it says | fate |
 //! |---|---|---|
 //! | 08, 53, 57, 58 | connection, resources, operator (timeouts, shutdowns), system | retry |
+//! | 57014 | the statement took too long, or somebody cancelled it | half as many records |
 //! | 57P04, 3D, 28 | the database is gone, is not there, or does not let us in | stop |
 //! | 25006, 25P03, 25P04, 55P03, 55006 | read-only (a failover), too slow, locked, in use | retry |
 //! | 40, but 40002 | deadlock, serialization failure | retry at once |
@@ -22,8 +23,10 @@
 
 use diesel::ConnectionError;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
-use longshore_actors::error::{Reject, SaveError, StoreError};
+use longshore_actors::error::{Fate, Reject, SaveError, StoreError};
 use tokio_postgres::error::DbError;
+
+use super::fates::Fates;
 
 /// A database error, sorted by what becomes of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +35,8 @@ pub enum Failure {
     Retry(String),
     /// Try again at once.
     RetryNow(String),
+    /// A statement took too long: try again with less.
+    TooSlow(String),
     /// One row is refused, the others may be saved.
     Row(Box<RowFailure>),
     /// Trying again cannot help.
@@ -55,7 +60,10 @@ impl Failure {
     /// The message alone.
     pub fn into_message(self) -> String {
         match self {
-            Self::Retry(message) | Self::RetryNow(message) | Self::Stop(message) => message,
+            Self::Retry(message)
+            | Self::RetryNow(message)
+            | Self::TooSlow(message)
+            | Self::Stop(message) => message,
             Self::Row(row) => row.message,
         }
     }
@@ -63,7 +71,9 @@ impl Failure {
     /// As the answer of a query that saves no rows.
     pub fn into_store_error(self) -> StoreError {
         match self {
-            Self::Retry(message) | Self::RetryNow(message) => StoreError::Retry(message),
+            Self::Retry(message) | Self::RetryNow(message) | Self::TooSlow(message) => {
+                StoreError::Retry(message)
+            }
             Self::Row(row) => StoreError::Stop(row.message),
             Self::Stop(message) => StoreError::Stop(message),
         }
@@ -75,6 +85,7 @@ impl Failure {
         match self {
             Self::Retry(message) => SaveError::Retry(message),
             Self::RetryNow(message) => SaveError::RetryNow(message),
+            Self::TooSlow(message) => SaveError::TooSlow(message),
             Self::Row(row) => SaveError::Stop(row.message),
             Self::Stop(message) => SaveError::Stop(message),
         }
@@ -83,9 +94,18 @@ impl Failure {
 
 /// Sorts an error of tokio-postgres.
 pub fn classify(error: &tokio_postgres::Error) -> Failure {
-    match error.as_db_error() {
-        Some(database) => classify_database(database),
-        None => classify_local(error),
+    classify_by(error, &Fates::default())
+}
+
+/// The same, but as `fates` has it where that says anything.
+pub fn classify_by(error: &tokio_postgres::Error, fates: &Fates) -> Failure {
+    let Some(database) = error.as_db_error() else { return classify_local(error) };
+    let message = describe(database);
+    match fates.of(database.code().code()) {
+        Some(Fate::Retry) => Failure::Retry(message),
+        Some(Fate::Reject) => row(database, message),
+        Some(Fate::Stop) => Failure::Stop(message),
+        None => classify_database(database, message),
     }
 }
 
@@ -139,10 +159,10 @@ pub fn of_connection(error: &ConnectionError) -> StoreError {
     }
 }
 
-fn classify_database(error: &DbError) -> Failure {
+fn classify_database(error: &DbError, message: String) -> Failure {
     let code = error.code().code();
-    let message = describe(error);
     match code {
+        "57014" => Failure::TooSlow(message),
         "22P03" | "22P04" | "57P04" => Failure::Stop(message),
         "25006" | "25P03" | "25P04" | "55P03" | "55006" => Failure::Retry(message),
         "40002" | "54000" => row(error, message),

@@ -8,13 +8,18 @@
 
 pub mod acquire;
 pub mod connect;
+mod due;
 pub mod errors;
+pub mod fates;
+pub mod headers;
 pub mod lookups;
 mod marks;
 pub mod migrate;
 pub mod moves;
 pub mod offsets;
 pub mod owner;
+pub mod parked;
+pub mod pipelines;
 pub mod pool;
 pub mod repeats;
 pub mod row;

@@ -7,17 +7,20 @@ use futures_util::future::BoxFuture;
 use longshore_actors::batch::WorkedBatch;
 use longshore_actors::error::{SaveError, StoreError};
 use longshore_actors::fence::Fence;
-use longshore_actors::ports::{Acquired, BatchReport, SessionId, Store, Stored};
+use longshore_actors::format::Format;
+use longshore_actors::parked::DueBatch;
+use longshore_actors::ports::{Acquired, BatchReport, Seen, SessionId, Store};
 use longshore_actors::record::Offset;
 use tokio::runtime::Handle;
 
 use super::acquire::{self, Acquirer};
 use super::connect::{ConnectOptions, SessionSettings};
+use super::due::DueRecords;
 use super::marks::Marks;
 use super::owner::Owner;
 use super::pool::{QueryPool, SessionPool};
 use super::repeats::Repeats;
-use super::save::{Saver, Session};
+use super::save::{SaveRules, Saver, Session};
 use super::table::SqlTable;
 use super::watch::Watch;
 use crate::positions::{Positions, StartPosition};
@@ -48,6 +51,10 @@ pub struct StoreParams {
     pub repeats: Arc<Repeats>,
     /// The connections of the pipeline's lookups, for short queries.
     pub queries: QueryPool,
+    /// How parked records come back, and what becomes of errors.
+    pub rules: SaveRules,
+    /// The format of the records' values.
+    pub format: Format,
 }
 
 /// Offsets and rows of one pipeline.
@@ -55,6 +62,7 @@ pub struct PostgresStore {
     acquirer: Acquirer,
     marks: Marks,
     watch: Watch,
+    due: DueRecords,
     saver: Saver,
     sessions: Vec<Session>,
 }
@@ -79,6 +87,11 @@ impl PostgresStore {
             start: params.start,
             positions: params.positions,
         };
+        let due = DueRecords {
+            pool: params.queries.clone(),
+            group: params.group.clone(),
+            format: params.format,
+        };
         let marks = Marks { pool: params.queries, group: params.group.clone() };
         let saver = Saver::new(
             params.pipeline,
@@ -87,8 +100,9 @@ impl PostgresStore {
             &params.tables,
             params.statement_timeout,
             params.repeats,
+            params.rules,
         );
-        Self { acquirer, marks, watch, saver, sessions }
+        Self { acquirer, marks, watch, due, saver, sessions }
     }
 }
 
@@ -119,8 +133,17 @@ impl Store for PostgresStore {
     fn look<'a>(
         &'a self,
         fences: &'a [Arc<Fence>],
-    ) -> BoxFuture<'a, Result<Vec<Stored>, StoreError>> {
+    ) -> BoxFuture<'a, Result<Vec<Seen>, StoreError>> {
         Box::pin(self.watch.look(fences))
+    }
+
+    fn due<'a>(
+        &'a self,
+        fence: &'a Fence,
+        records: usize,
+        bytes: usize,
+    ) -> BoxFuture<'a, Result<Option<DueBatch>, StoreError>> {
+        Box::pin(self.due.read(fence, records, bytes))
     }
 
     fn save<'a>(

@@ -5,16 +5,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use hashbrown::HashMap;
 use longshore_actors::error::StoreError;
 use longshore_actors::faults;
 use longshore_actors::fence::Fence;
-use longshore_actors::ports::Stored;
+use longshore_actors::ports::{Seen, Stored};
 use uuid::Uuid;
 
+use super::due;
 use super::errors;
 use super::owner::Owner;
+use super::pipelines;
 use super::pool::QueryPool;
 use super::schema::offsets::dsl;
 use super::starts::Unfit;
@@ -43,7 +45,7 @@ pub(super) struct Watch {
 type Row = (String, i32, i64, Option<String>, Option<Uuid>);
 
 /// A row as it stands.
-struct Seen {
+struct RowNow {
     epoch: i64,
     owner: Option<String>,
     topic_id: Option<Uuid>,
@@ -60,22 +62,33 @@ impl Watch {
     }
 
     /// See [`longshore_actors::ports::Store::look`].
-    pub(super) async fn look(&self, fences: &[Arc<Fence>]) -> Result<Vec<Stored>, StoreError> {
+    pub(super) async fn look(&self, fences: &[Arc<Fence>]) -> Result<Vec<Seen>, StoreError> {
         let fences: Vec<&Fence> = fences.iter().map(AsRef::as_ref).collect();
-        let mut rows = self.rows(&fences).await?;
-        let ids = self.topic_ids(&fences).await;
+        let mut conn = self.pool.get().await?;
+        let topics = topics_of(&fences);
+        let mut rows = self.rows(&mut conn, &topics).await?;
+        let due = due::partitions_with_due(&mut conn, &self.group, &topics).await?;
+        let states = pipelines::states(&mut conn, std::slice::from_ref(&self.pipeline)).await?;
+        drop(conn);
+        let halt = states
+            .into_iter()
+            .next()
+            .and_then(|now| pipelines::halt(&now.pipeline, &now.state, now.reason.as_deref()));
+        let ids = self.topic_ids(&topics).await;
         let mut judge = |fence: &&Fence| {
             let partition = fence.partition();
-            match rows.remove(&(partition.topic.to_string(), partition.index)) {
-                Some(seen) => self.judge(fence, seen, ids.get(&*partition.topic).copied()),
+            let place = (partition.topic.to_string(), partition.index);
+            let row = match rows.remove(&place) {
+                Some(row) => self.judge(fence, row, ids.get(&*partition.topic).copied()),
                 // A row that is gone is found by the next save, which says so.
                 None => Stored::AsLeft,
-            }
+            };
+            Seen { row, is_due: due.contains(&place), halt: halt.clone() }
         };
         Ok(fences.iter().map(&mut judge).collect())
     }
 
-    fn judge(&self, fence: &Fence, seen: Seen, topic_id: Option<Uuid>) -> Stored {
+    fn judge(&self, fence: &Fence, seen: RowNow, topic_id: Option<Uuid>) -> Stored {
         let held = fence.position().map(|position| position.epoch);
         match (seen.owner, seen.topic_id, topic_id) {
             _ if faults::bug("fence-off") => Stored::AsLeft,
@@ -94,23 +107,26 @@ impl Watch {
         }
     }
 
-    async fn rows(&self, fences: &[&Fence]) -> Result<HashMap<(String, i32), Seen>, StoreError> {
-        let mut conn = self.pool.get().await?;
+    async fn rows(
+        &self,
+        conn: &mut AsyncPgConnection,
+        topics: &[&str],
+    ) -> Result<HashMap<(String, i32), RowNow>, StoreError> {
         let columns = (dsl::topic, dsl::partition, dsl::epoch, dsl::owner, dsl::topic_id);
         let rows = dsl::offsets
-            .filter(dsl::group.eq(&self.group).and(dsl::topic.eq_any(topics_of(fences))))
+            .filter(dsl::group.eq(&self.group).and(dsl::topic.eq_any(topics)))
             .select(columns)
-            .load::<Row>(&mut conn)
+            .load::<Row>(conn)
             .await
             .map_err(|error| errors::of_query(&error))?;
         let seen = |(topic, partition, epoch, owner, topic_id): Row| {
-            ((topic, partition), Seen { epoch, owner, topic_id })
+            ((topic, partition), RowNow { epoch, owner, topic_id })
         };
         Ok(rows.into_iter().map(seen).collect())
     }
 
     /// The topics' ids now and then; none in between, and none while no broker answers.
-    async fn topic_ids(&self, fences: &[&Fence]) -> HashMap<String, Uuid> {
+    async fn topic_ids(&self, topics: &[&str]) -> HashMap<String, Uuid> {
         {
             let mut asked_at = self.asked_at.lock().unwrap_or_else(PoisonError::into_inner);
             if asked_at.is_some_and(|asked| asked.elapsed() < TOPIC_INTERVAL) {
@@ -119,7 +135,7 @@ impl Watch {
             *asked_at = Some(Instant::now());
         }
         let mut ids = HashMap::new();
-        for topic in topics_of(fences) {
+        for topic in topics.iter().copied() {
             match self.positions.topic_id(topic).await {
                 Ok(id) => ids.extend(id.map(|id| (topic.to_string(), id))),
                 Err(error) => tracing::debug!(topic, %error, "its id is not known just now"),

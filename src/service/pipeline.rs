@@ -21,6 +21,7 @@ use crate::postgres::owner::Owner;
 use crate::postgres::pool::QueryPool;
 use crate::postgres::repeats::Repeats;
 use crate::postgres::row::Tables;
+use crate::postgres::save::SaveRules;
 use crate::postgres::store::{PostgresStore, StoreParams};
 use crate::postgres::table::SqlTable;
 
@@ -106,6 +107,7 @@ impl<P: PostgresPipeline> AnyPipeline for P {
             lookups: Arc::new(PostgresLookups::<P>::new(queries, repeats)),
             source: source.clone(),
             placement: Placement::Threads,
+            retry: start.pipeline.retry,
             gate: GATE.clone(),
             supervision: Supervision::default(),
         });
@@ -146,6 +148,8 @@ impl Start<'_> {
             positions: self.positions.clone(),
             repeats,
             queries,
+            rules: SaveRules { retry: self.pipeline.retry, fates: self.pipeline.fates.clone() },
+            format: self.pipeline.format,
         })
     }
 

@@ -3,14 +3,25 @@
 use std::sync::Arc;
 
 use longshore::positions::StartPosition;
-use longshore_actors::ports::{Acquired, Store, Stored};
+use longshore_actors::ports::{Acquired, Holding, Seen, Store, Stored};
 use longshore_actors::record::NextOffset;
 use uuid::Uuid;
 
 use super::support::*;
 
 fn held_at(epoch: i64, next_offset: i64) -> Acquired {
-    Acquired::Held { epoch, next_offset: NextOffset(next_offset), caution: None }
+    let next_offset = NextOffset(next_offset);
+    Acquired::Held(Holding { epoch, next_offset, ..Holding::default() })
+}
+
+fn moved_to(epoch: i64, next_offset: i64) -> Acquired {
+    let next_offset = NextOffset(next_offset);
+    Acquired::Moved(Holding { epoch, next_offset, ..Holding::default() })
+}
+
+/// A row of which nothing is due.
+fn seen(row: Stored) -> Seen {
+    Seen { row, is_due: false, halt: None }
 }
 
 fn refusal(answer: &Acquired) -> &str {
@@ -59,7 +70,7 @@ async fn each_acquire_bumps_the_epoch_and_only_the_owner_reacquires() {
     let again = a.reacquire(&of_a).await.unwrap();
     assert_eq!(again, held_at(2, 0));
     // An answer that was lost: our own epoch is newer than we know.
-    let unheard = Acquired::Moved { epoch: 3, next_offset: NextOffset(0) };
+    let unheard = moved_to(3, 0);
     assert_eq!(a.reacquire(&of_a).await.unwrap(), unheard);
     let of_b = held(&b, 0).await;
     let fenced = Acquired::Fenced { owner: Some("b".to_owned()) };
@@ -67,12 +78,12 @@ async fn each_acquire_bumps_the_epoch_and_only_the_owner_reacquires() {
     let moved = "update longshore.offsets set epoch = epoch + 1, owner = null, next_offset = 77";
     database.client.batch_execute(moved).await.unwrap();
     let fences = std::slice::from_ref(&of_b);
-    assert_eq!(b.look(fences).await.unwrap(), [Stored::Moved]);
-    let followed = Acquired::Moved { epoch: 6, next_offset: NextOffset(77) };
+    assert_eq!(b.look(fences).await.unwrap(), [seen(Stored::Moved)]);
+    let followed = moved_to(6, 77);
     assert_eq!(b.reacquire(&of_b).await.unwrap(), followed);
     of_b.hold(6, NextOffset(77));
-    assert_eq!(b.look(fences).await.unwrap(), [Stored::AsLeft]);
-    let taken = Stored::Taken { owner: "b".to_owned() };
+    assert_eq!(b.look(fences).await.unwrap(), [seen(Stored::AsLeft)]);
+    let taken = seen(Stored::Taken { owner: "b".to_owned() });
     assert_eq!(a.look(std::slice::from_ref(&of_a)).await.unwrap(), [taken]);
     of_b.fall();
     assert_eq!(b.reacquire(&of_b).await.unwrap(), Acquired::Fallen);
@@ -96,7 +107,7 @@ async fn racing_owners_get_different_epochs() {
     let mut epochs = Vec::new();
     for (answers, fences) in futures_util::future::join_all(races).await.into_iter().zip(&fences) {
         for (answer, fence) in answers.unwrap().into_iter().zip(fences) {
-            let Acquired::Held { epoch, .. } = answer else { panic!("{answer:?}") };
+            let Acquired::Held(Holding { epoch, .. }) = answer else { panic!("{answer:?}") };
             epochs.push((fence.partition().index, epoch));
         }
     }

@@ -11,6 +11,7 @@ mod marks;
 mod migrations;
 mod outcome;
 mod refusals;
+mod returning;
 mod saving;
 mod support;
 mod tls;

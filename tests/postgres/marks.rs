@@ -6,7 +6,7 @@ use std::sync::Arc;
 use longshore::postgres::store::PostgresStore;
 use longshore_actors::caution::Caution;
 use longshore_actors::fence::Fence;
-use longshore_actors::ports::{Acquired, Store};
+use longshore_actors::ports::{Acquired, Holding, Store};
 use longshore_actors::record::Offset;
 use serde_json::json;
 
@@ -21,7 +21,8 @@ async fn owner_at_work(
     let store = database.store(&uuid::Uuid::new_v4().to_string(), broker);
     let fence = fence(0);
     let answer = store.acquire(std::slice::from_ref(&fence)).await.unwrap().remove(0);
-    let Acquired::Held { epoch, next_offset, caution } = answer else { panic!("{answer:?}") };
+    let Acquired::Held(holding) = answer else { panic!("{answer:?}") };
+    let Holding { epoch, next_offset, caution, .. } = holding;
     fence.hold(epoch, next_offset);
     assert!(store.begin_work(&fence, named.map(Offset)).await.unwrap());
     (store, fence, caution)

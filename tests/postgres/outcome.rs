@@ -1,11 +1,17 @@
 //! A COMMIT whose answer never comes: only a reacquire tells what became of it.
 
 use longshore_actors::error::SaveError;
-use longshore_actors::ports::{Acquired, SessionId, Store};
+use longshore_actors::ports::{Acquired, Holding, SessionId, Store};
 use longshore_actors::record::NextOffset;
 use serde_json::json;
 
 use super::support::*;
+
+/// What a reacquire says of a partition that is still ours.
+fn held_again(next_offset: i64) -> Acquired {
+    let (epoch, next_offset) = (2, NextOffset(next_offset));
+    Acquired::Held(Holding { epoch, next_offset, ..Holding::default() })
+}
 
 /// Makes a COMMIT of slow things take its time, and go through though it is cancelled.
 const SLOW_COMMIT: &str = "
@@ -43,7 +49,7 @@ async fn a_lost_answer_to_a_commit_that_went_through() {
     }
     // The server goes on by itself: whoever asks waits for it.
     let again = store.reacquire(&fence).await.unwrap();
-    assert_eq!(again, Acquired::Held { epoch: 2, next_offset: NextOffset(2), caution: None });
+    assert_eq!(again, held_again(2));
     assert_eq!(database.things().await, 2);
     database.drop().await;
 }
@@ -76,7 +82,7 @@ async fn a_lost_answer_to_a_commit_that_did_not() {
     }
     for fence in &fences {
         let again = store.reacquire(fence).await.unwrap();
-        assert_eq!(again, Acquired::Held { epoch: 2, next_offset: NextOffset(0), caution: None });
+        assert_eq!(again, held_again(0));
         take(fence, &again);
     }
     let group = [make.batch(&fences[1], 0, &[json!({"id": 1}), json!({"id": 13})])];

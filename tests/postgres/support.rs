@@ -1,5 +1,6 @@
 //! What the tests stand on: a database each, a small pipeline of two tables, and a broker made up.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,15 +13,17 @@ use longshore::postgres::owner::Owner;
 use longshore::postgres::pool::QueryPool;
 use longshore::postgres::repeats::Repeats;
 use longshore::postgres::row::Tables;
+use longshore::postgres::save::SaveRules;
 use longshore::postgres::store::{PostgresStore, StoreParams};
 use longshore_actors::batch::{Home, WorkedBatch};
 use longshore_actors::conservation::Settled;
-use longshore_actors::error::{Reject, StoreError};
+use longshore_actors::error::{Reject, RetryLater, StoreError, Unworked};
 use longshore_actors::fence::Fence;
+use longshore_actors::format::Format;
 use longshore_actors::pipeline::{Out, Outcome, Pipeline};
 use longshore_actors::ports::{Acquired, BatchReport, SessionId, Store};
 use longshore_actors::record::{NextOffset, PartitionId, Record, Unparsed};
-use longshore_actors::testing::{Given, home, work};
+use longshore_actors::testing::{Given, home, work, work_due};
 use serde::Deserialize;
 use tokio::runtime::Handle;
 use tokio_postgres::Client;
@@ -90,7 +93,17 @@ pub(crate) struct Thing {
     pub(crate) also: Vec<i64>,
 }
 
-/// Saves things as they come; rejects number 13.
+thread_local! {
+    /// Whether what "later" things need is there.
+    static IS_UP: Cell<bool> = const { Cell::new(false) };
+}
+
+/// From here on, things that are called "later" can be saved, or no longer.
+pub(crate) fn set_up(is_up: bool) {
+    IS_UP.set(is_up);
+}
+
+/// Saves things as they come; rejects number 13, and puts off what is called "later".
 pub(crate) struct Things;
 
 impl Pipeline for Things {
@@ -105,14 +118,21 @@ impl Pipeline for Things {
 
     fn keys(&self, _: &Thing, (): &mut ()) {}
 
+    fn lane_key(&self, thing: &Thing, _: &Record<'_>, lane: &mut Vec<u8>) {
+        lane.push((thing.id % 10) as u8);
+    }
+
     fn work(
         &self,
         thing: &Thing,
         (): &(),
         out: &mut Out<'_, Self::Rows>,
-    ) -> Result<Outcome, Reject> {
+    ) -> Result<Outcome, Unworked> {
         if thing.id == 13 {
-            return Err(Reject::new("unlucky", "thing 13"));
+            return Err(Reject::new("unlucky", "thing 13").into());
+        }
+        if thing.name.as_deref() == Some("later") && !IS_UP.get() {
+            return Err(RetryLater::new("away", format!("thing {}", thing.id)).into());
         }
         for (no, weight) in (0..).zip(&thing.parts) {
             out.save(&PartRow { thing: thing.id, no, weight: *weight });
@@ -131,6 +151,8 @@ pub(crate) struct Database {
     server: ConnectOptions,
     pub(crate) options: ConnectOptions,
     pub(crate) client: Client,
+    /// How the stores of this database save.
+    pub(crate) rules: SaveRules,
 }
 
 /// The test's database; `None`, said aloud, where there is no server.
@@ -152,7 +174,7 @@ pub(crate) async fn database() -> Option<Database> {
     migrate::apply(&options, Arc::new([MigrationSet::LONGSHORE])).await.unwrap();
     let client = connect(&options).await;
     client.batch_execute(TABLES).await.unwrap();
-    Some(Database { name, server, options, client })
+    Some(Database { name, server, options, client, rules: SaveRules::default() })
 }
 
 pub(crate) async fn connect(options: &ConnectOptions) -> Client {
@@ -222,6 +244,8 @@ impl Database {
                 2,
                 &Handle::current(),
             ),
+            rules: self.rules.clone(),
+            format: Format::Json,
         })
     }
 }
@@ -276,8 +300,9 @@ pub(crate) async fn held(store: &PostgresStore, partition: i32) -> Arc<Fence> {
 
 /// Holds what was acquired.
 pub(crate) fn take(fence: &Fence, answer: &Acquired) {
-    let Acquired::Held { epoch, next_offset, .. } = answer else { panic!("not held: {answer:?}") };
-    fence.hold(*epoch, *next_offset);
+    let Acquired::Held(holding) = answer else { panic!("not held: {answer:?}") };
+    fence.lanes().begin(holding.lanes.clone());
+    fence.hold(holding.epoch, holding.next_offset);
 }
 
 /// Makes batches of things.
@@ -309,8 +334,32 @@ impl Maker {
         let value =
             |thing: &serde_json::Value| (!thing.is_null()).then(|| thing.to_string().into());
         let values = things.iter().map(value).collect();
-        let given = Given { fence, from: range.0, to: range.1, values, pieces: 3 };
+        let (from, to) = range;
+        let given = Given { fence, from, to, values, pieces: 3, by_key: false };
         work(&Things, &(), &given, self.0.clone())
+    }
+
+    /// The same in lanes by the last digit of the id, worked as one piece.
+    pub(crate) fn in_lanes(
+        &self,
+        fence: &Arc<Fence>,
+        from: i64,
+        things: &[serde_json::Value],
+    ) -> WorkedBatch {
+        let values = things.iter().map(|thing| Some(thing.to_string().into())).collect();
+        let to = from + things.len() as i64;
+        let given = Given { fence, from, to, values, pieces: 1, by_key: true };
+        work(&Things, &(), &given, self.0.clone())
+    }
+
+    /// A batch of all parked records of the fence's partition that are due; `None` if none is.
+    pub(crate) async fn due(
+        &self,
+        store: &PostgresStore,
+        fence: &Arc<Fence>,
+    ) -> Option<WorkedBatch> {
+        let due = store.due(fence, 1000, 1 << 20).await.unwrap()?;
+        Some(work_due(&Things, &(), (fence, due), true, self.0.clone()))
     }
 }
 

@@ -9,8 +9,9 @@ use longshore_actors::conservation::Conservation;
 use longshore_actors::door::{Door, Front};
 use longshore_actors::gate::Gate;
 use longshore_actors::health::ActorState;
+use longshore_actors::parked::RetryPolicy;
 use longshore_actors::pipeline::Order;
-use longshore_actors::record::PartitionId;
+use longshore_actors::record::{Offset, PartitionId};
 use longshore_actors::testing::{MemorySource, MemoryStore, Tally, tally_value};
 use longshore_actors::ticket::BudgetLimits;
 use longshore_actors::topology::{House, HouseParams, Placement, Supervision};
@@ -57,8 +58,20 @@ impl Fixture {
         values: HashMap<PartitionId, Vec<Vec<u8>>>,
         supervision: Supervision,
     ) -> Self {
+        Self::retrying(order, (budget, latency), values, supervision, RetryPolicy::default())
+    }
+
+    /// The same with another policy of retries.
+    pub(crate) fn retrying(
+        order: Order,
+        (budget, latency): (BudgetLimits, Duration),
+        values: HashMap<PartitionId, Vec<Vec<u8>>>,
+        supervision: Supervision,
+        retry: RetryPolicy,
+    ) -> Self {
         let pipeline = Arc::new(Tally::default());
         let (store, source) = (MemoryStore::new(latency), MemorySource::default());
+        store.set_retry(retry);
         let house = House::build(HouseParams {
             pipeline: pipeline.clone(),
             order,
@@ -69,6 +82,7 @@ impl Fixture {
             lookups: Arc::new(store.clone()),
             source: Arc::new(source.clone()),
             placement: Placement::Here,
+            retry,
             gate: Gate::default(),
             supervision,
         });
@@ -132,13 +146,7 @@ impl Fixture {
 
     /// The counters of all doors together.
     pub(crate) fn conservation(&self) -> Conservation {
-        let mut all = Conservation::default();
-        for (_, one) in self.house.ledger().snapshot() {
-            all.read += one.read;
-            all.given_up += one.given_up;
-            all.settled.add(one.settled);
-        }
-        all
+        self.house.ledger().total()
     }
 
     /// Asserts that the rows of each key were saved in offset order; see [`counting`] for the keys.
@@ -159,6 +167,11 @@ impl Fixture {
         seen.sort();
         seen.dedup();
         let wanted: usize = self.values.values().map(Vec::len).sum();
-        assert_eq!((rows, seen.len()), (wanted, wanted), "rows, distinct rows");
+        let is_missing = |place: &(PartitionId, Offset)| !seen.contains(place);
+        let all = self.values.iter().flat_map(|(partition, values)| {
+            (0..values.len() as i64).map(|offset| (partition.clone(), Offset(offset)))
+        });
+        let missing: Vec<_> = all.filter(is_missing).collect();
+        assert_eq!((rows, seen.len()), (wanted, wanted), "rows, distinct; without {missing:?}");
     }
 }

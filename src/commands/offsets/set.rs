@@ -1,11 +1,10 @@
 //! `longshore offsets set`: moves stored offsets. Live owners go on from there by themselves.
 
-use std::io::{self, BufRead, IsTerminal, Write};
-
 use chrono::{DateTime, Utc};
 use longshore_actors::record::{NextOffset, PartitionId};
 use tokio::runtime::Handle;
 
+use crate::commands::confirm::{self, Consent};
 use crate::commands::context::{Context, Overrides, block_on};
 use crate::commands::error::CommandError;
 use crate::commands::table;
@@ -41,13 +40,8 @@ pub(crate) struct Args {
     #[arg(long = "partition", value_name = "N")]
     partitions: Vec<i32>,
 
-    /// Say what would be moved, and change nothing
-    #[arg(long)]
-    dry_run: bool,
-
-    /// Do not ask
-    #[arg(long)]
-    yes: bool,
+    #[command(flatten)]
+    consent: Consent,
 
     #[command(flatten)]
     overrides: Overrides,
@@ -87,8 +81,7 @@ pub(super) fn execute(context: &Context, args: &Args) -> Result<(), CommandError
     let config = context.load(&args.overrides)?.select(names)?;
     let pipeline = config.pipelines.first().expect("one was selected");
     let database = connect_options(&config).map_err(|error| CommandError::wrong_url(&error))?;
-    let who = ["USER", "LOGNAME"].into_iter().find_map(|name| context.variable(name));
-    let who = who.map_or("unknown".into(), |who| who.to_string_lossy());
+    let who = context.who();
     block_on(async {
         let wanted = wanted_moves(&config, pipeline, args).await?;
         let settings = SessionSettings::with_statement_timeout(config.database.statement_timeout);
@@ -97,12 +90,8 @@ pub(super) fn execute(context: &Context, args: &Args) -> Result<(), CommandError
         let by = MovedBy { who: &who, pipeline: &pipeline.name, group: &pipeline.group };
         let preview = moves::move_offsets(&mut conn, by, &wanted, true).await;
         print(&preview.map_err(CommandError::failed)?);
-        if args.dry_run {
-            println!("nothing was changed (--dry-run)");
-            return Ok(());
-        }
-        if !args.yes && !is_confirmed(&pipeline.name)? {
-            println!("nothing was changed");
+        let question = format!("move the offsets of {}?", pipeline.name);
+        if !confirm::consents(args.consent, &question)? {
             return Ok(());
         }
         let moved = moves::move_offsets(&mut conn, by, &wanted, false).await;
@@ -182,16 +171,4 @@ fn print(moved: &[Moved]) {
         ]
     });
     table::print(&heads, &rows.collect::<Vec<_>>());
-}
-
-fn is_confirmed(pipeline: &str) -> Result<bool, CommandError> {
-    if !io::stdin().is_terminal() {
-        let text = "nobody can be asked here: look with --dry-run, then say --yes";
-        return Err(CommandError::Usage(text.to_owned()));
-    }
-    print!("move the offsets of {pipeline}? [y/N] ");
-    io::stdout().flush().map_err(CommandError::failed)?;
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer).map_err(CommandError::failed)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

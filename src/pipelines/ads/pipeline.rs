@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use chrono::{DateTime, Utc};
-use longshore_actors::error::Reject;
+use longshore_actors::error::{Reject, Unworked};
 use longshore_actors::pipeline::{Order, Out, Outcome, Pipeline};
 use longshore_actors::record::{Record, Unparsed};
 use serde::Deserialize;
@@ -66,7 +66,7 @@ impl Pipeline for Ads {
         event: &AdEvent<'_>,
         known: &Known,
         out: &mut Out<'_, Self::Rows>,
-    ) -> Result<Outcome, Reject> {
+    ) -> Result<Outcome, Unworked> {
         let (advertiser, campaign) = (event.advertiser(known)?, event.campaign(known)?);
         if known.saved.contains(&event.event_id) {
             return Ok(Outcome::Duplicate);

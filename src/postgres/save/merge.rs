@@ -44,6 +44,20 @@ pub(super) enum State {
     Duplicate,
     /// The database refuses it.
     Refused,
+    /// It is parked behind an earlier record of its lane, whatever `work` made of it.
+    Waits,
+    /// It was parked before, and its row stays as it is.
+    Left,
+}
+
+/// Records of a transaction whose rows are not written, whatever `work` made of them: by batch and
+/// index.
+#[derive(Debug, Default)]
+pub(super) struct Aside {
+    /// They are parked behind an earlier record of their lane.
+    pub(super) waits: Vec<(usize, u32)>,
+    /// They were parked before, and their rows stay as they are.
+    pub(super) left: Vec<(usize, u32)>,
 }
 
 /// The rows of the batches of one transaction.
@@ -130,14 +144,25 @@ impl<'g> Merged<'g> {
         self.chunks[entry.chunk as usize].table(table).get(entry.row as usize).bytes
     }
 
-    /// Begins anew with the batches that `goes` says; `is_saved` knows keys that are saved already.
-    pub(super) fn begin(&mut self, goes: &[bool], is_saved: impl Fn(&Entry) -> bool) {
+    /// Begins anew with the batches that `goes` says, but without the records that are put `aside`;
+    /// `is_saved` knows keys that are saved already.
+    pub(super) fn begin(
+        &mut self,
+        goes: &[bool],
+        aside: &Aside,
+        is_saved: impl Fn(&Entry) -> bool,
+    ) {
         self.known.clear();
         self.refused.clear();
         let ends = self.bases.iter().skip(1).copied().chain([self.states.len() as u32]);
         for ((start, end), goes) in self.bases.iter().zip(ends).zip(goes) {
             let state = if *goes { State::Pending } else { State::Out };
             self.states[*start as usize..end as usize].fill(state);
+        }
+        for (state, records) in [(State::Waits, &aside.waits), (State::Left, &aside.left)] {
+            for (batch, record) in records {
+                self.states[(self.bases[*batch] + record) as usize] = state;
+            }
         }
         for entry in self.tables.first().into_iter().flatten() {
             let state = &mut self.states[entry.record as usize];
@@ -255,34 +280,45 @@ impl<'g> Merged<'g> {
         self.known.contains(&place)
     }
 
-    /// The refused records: their batch, their index in it, and why.
-    pub(super) fn refused(&self) -> impl Iterator<Item = (&'g WorkedBatch, u32, &Reject)> {
+    /// What became of the record at `index` of batch number `batch`.
+    pub(super) fn state_of(&self, batch: usize, index: u32) -> State {
+        self.state(self.bases[batch] + index)
+    }
+
+    /// The refused records: their batch and its number, their index in it, and why.
+    pub(super) fn refused(&self) -> impl Iterator<Item = (usize, &'g WorkedBatch, u32, &Reject)> {
         self.refused.iter().map(|(record, reject)| {
             let batch = self.bases.partition_point(|base| base <= record) - 1;
             // Batches without records share their base with the next one, which has the record.
-            (&self.batches[batch], record - self.bases[batch], reject)
+            (batch, &self.batches[batch], record - self.bases[batch], reject)
         })
     }
 
-    /// How the records of batch number `batch` are settled.
+    /// How the records of batch number `batch` are settled. What is left as it is does not count;
+    /// what is parked counts, however it is parked.
     pub(super) fn settled(&self, batch: usize) -> Settled {
         let start = self.bases[batch] as usize;
-        let end = start + self.batches[batch].batch.parcel.arena.len();
-        let count =
-            |wanted| self.states[start..end].iter().filter(|s| **s == wanted).count() as u64;
+        let states = &self.states[start..start + self.batches[batch].batch.parcel.arena.len()];
+        let count = |wanted| states.iter().filter(|state| **state == wanted).count() as u64;
         let (duplicate, refused) = (count(State::Duplicate), count(State::Refused));
+        let (waits, left) = (count(State::Waits), count(State::Left));
+        let mut aside = waits + left;
+        let mut stays = |record: u32| {
+            let is_aside = matches!(states[record as usize], State::Waits | State::Left);
+            aside -= u64::from(is_aside);
+            !is_aside
+        };
         let mut settled = Settled::default();
         for chunk in &self.batches[batch].chunks {
-            settled.add(Settled {
-                saved: u64::from(chunk.to_save),
-                skipped: u64::from(chunk.skipped),
-                duplicate: u64::from(chunk.duplicate),
-                parked: chunk.rejections.len() as u64,
-            });
+            settled.saved += u64::from(chunk.to_save);
+            settled.skipped += chunk.skipped.iter().filter(|r| stays(**r)).count() as u64;
+            settled.duplicate += chunk.duplicate.iter().filter(|r| stays(**r)).count() as u64;
+            settled.parked += chunk.rejections.iter().filter(|r| stays(r.record)).count() as u64;
         }
-        settled.saved -= duplicate + refused;
+        // Those of them that are left had rows.
+        settled.saved -= duplicate + refused + aside;
         settled.duplicate += duplicate;
-        settled.parked += refused;
+        settled.parked += refused + waits;
         settled
     }
 }

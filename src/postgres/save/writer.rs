@@ -8,6 +8,7 @@ use hashbrown::HashSet;
 use tokio_postgres::Error;
 
 use super::super::errors::{self, Failure, RowFailure};
+use super::super::fates::Fates;
 use super::copy::copy_in;
 use super::merge::{Merged, RecordNo, State};
 use super::statements::TableStatements;
@@ -78,6 +79,7 @@ pub(super) struct Writer<'a> {
     client: &'a ClientWrapper,
     tables: &'a [TableStatements],
     limit: Duration,
+    fates: &'a Fates,
     /// Whether rows of the first table go through the waiting room.
     through_room: bool,
     /// Whether something may be left in it.
@@ -85,14 +87,21 @@ pub(super) struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    /// Writes over `client`; a statement takes `statement_timeout` at most.
+    /// Writes `tables` over `client`; a statement takes `statement_timeout` at most, and its errors
+    /// have the fates of `fates`.
     pub(super) fn new(
         client: &'a ClientWrapper,
         tables: &'a [TableStatements],
         statement_timeout: Duration,
+        fates: &'a Fates,
     ) -> Self {
         let limit = statement_timeout + GRACE;
-        Self { client, tables, limit, through_room: false, room_is_used: false }
+        Self { client, tables, limit, fates, through_room: false, room_is_used: false }
+    }
+
+    /// What becomes of an error.
+    pub(super) fn classify(&self, error: &Error) -> Failure {
+        errors::classify_by(error, self.fates)
     }
 
     /// The connection.
@@ -111,7 +120,7 @@ impl<'a> Writer<'a> {
         answer: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Failure> {
         match tokio::time::timeout(self.limit, answer).await {
-            Ok(answer) => answer.map_err(|error| errors::classify(&error)),
+            Ok(answer) => answer.map_err(|error| self.classify(&error)),
             Err(_) => Err(Failure::Retry(self.silence())),
         }
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use longshore::postgres::migrate::MigrationSet;
 use longshore::service::PostgresPipeline;
-use longshore_actors::error::Reject;
+use longshore_actors::error::{Reject, Unworked};
 use longshore_actors::pipeline::{Out, Outcome, Pipeline};
 use longshore_actors::record::{Record, Unparsed};
 use serde::{Deserialize, Serialize};
@@ -71,10 +71,10 @@ impl Pipeline for Append {
         said: &Said<'_>,
         (): &(),
         out: &mut Out<'_, Self::Rows>,
-    ) -> Result<Outcome, Reject> {
+    ) -> Result<Outcome, Unworked> {
         match said.poison {
             None => {}
-            Some(Poison::Reject) => return Err(Reject::new("poison", said.key.clone())),
+            Some(Poison::Reject) => return Err(Reject::new("poison", said.key.clone()).into()),
             Some(Poison::Panic) => panic!("poison: {}", said.key),
             Some(Poison::Abort) => std::process::abort(),
             Some(Poison::Overflow) => {

@@ -1,0 +1,1 @@
+drop index if exists longshore.parked_records_lane_idx;

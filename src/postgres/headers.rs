@@ -1,0 +1,78 @@
+//! Headers of records as `jsonb`: readable, and byte for byte as they came.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use longshore_actors::arena::RecordArena;
+use longshore_actors::record::Headers;
+use serde_json::{Value, json};
+
+/// Headers as an array of objects in their order: `{"name", "value"}`, where the value is null for
+/// a null and the bytes as text where they are text that jsonb can hold; otherwise `"base64"`
+/// stands in place of `"value"` (and `"name_base64"` in place of `"name"`).
+pub fn to_json(headers: Headers<'_>) -> Value {
+    let header = |(name, value): (&[u8], Option<&[u8]>)| {
+        let mut object = serde_json::Map::new();
+        match text(name) {
+            Some(name) => object.insert("name".to_owned(), json!(name)),
+            None => object.insert("name_base64".to_owned(), json!(BASE64.encode(name))),
+        };
+        match value.map(|value| (text(value), value)) {
+            None => object.insert("value".to_owned(), Value::Null),
+            Some((Some(text), _)) => object.insert("value".to_owned(), json!(text)),
+            Some((None, bytes)) => object.insert("base64".to_owned(), json!(BASE64.encode(bytes))),
+        };
+        Value::Object(object)
+    };
+    headers.map(header).collect()
+}
+
+fn text(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok().filter(|text| !text.contains('\0'))
+}
+
+/// Adds headers in that form to the record that was pushed last. What somebody made of them by hand
+/// and is not of that form is left out.
+pub fn push(arena: &mut RecordArena, headers: &Value) {
+    for header in headers.as_array().into_iter().flatten() {
+        let part = |text: &str, base64: &str| match (header.get(text), header.get(base64)) {
+            (Some(Value::String(text)), _) => Some(text.as_bytes().to_vec()),
+            (_, Some(Value::String(bytes))) => BASE64.decode(bytes).ok(),
+            _ => None,
+        };
+        if let Some(name) = part("name", "name_base64") {
+            arena.push_header(&name, part("value", "base64").as_deref());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use longshore_actors::arena::RecordParts;
+    use longshore_actors::record::Offset;
+
+    use super::*;
+
+    #[test]
+    fn headers_are_readable_and_lossless() {
+        let mut arena = RecordArena::default();
+        let offset = Offset(0);
+        arena.push(RecordParts { offset, timestamp_ms: None, key: None, value: None });
+        arena.push_header(b"trace", Some(b"a-1"));
+        arena.push_header(b"trace", None);
+        arena.push_header(b"raw", Some(b"\xff\x00"));
+        arena.push_header(b"nul", Some(b"a\0"));
+        arena.push_header(b"\xff", Some(b""));
+        let expected = json!([
+            {"name": "trace", "value": "a-1"},
+            {"name": "trace", "value": null},
+            {"name": "raw", "base64": "/wA="},
+            {"name": "nul", "base64": "YQA="},
+            {"name_base64": "/w==", "value": ""},
+        ]);
+        assert_eq!(to_json(arena.get(0).headers), expected);
+        let mut back = RecordArena::default();
+        back.push(RecordParts { offset, timestamp_ms: None, key: None, value: None });
+        push(&mut back, &expected);
+        assert!(back.get(0).headers.eq(arena.get(0).headers));
+    }
+}
