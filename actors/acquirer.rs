@@ -154,7 +154,8 @@ impl Claim {
         let answer = match answer {
             Acquired::Held(holding) => {
                 let Holding { epoch, next_offset, .. } = holding;
-                debug!(partition = %self.fence.partition(), epoch, offset = %next_offset, "acquired");
+                let partition = self.fence.partition();
+                debug!(%partition, epoch, offset = %next_offset, "acquired");
                 ClaimAnswer::Acquired(holding)
             }
             Acquired::Refused { reason } => ClaimAnswer::Refused { reason },

@@ -27,6 +27,7 @@ pub struct Fence {
     incarnation: u64,
     standing: AtomicBool,
     careful: AtomicBool,
+    halted: AtomicBool,
     position: Mutex<Option<Position>>,
     seeks: AtomicU64,
     counts: Arc<PartitionCounts>,
@@ -47,6 +48,7 @@ impl Fence {
             incarnation: NEXT_INCARNATION.fetch_add(1, SeqCst),
             standing: AtomicBool::new(true),
             careful: AtomicBool::new(false),
+            halted: AtomicBool::new(false),
             position: Mutex::new(None),
             seeks: AtomicU64::new(0),
             counts,
@@ -92,6 +94,16 @@ impl Fence {
     /// Goes on record by record from here on, or as usual again.
     pub fn set_careful(&self, careful: bool) {
         self.careful.store(careful, SeqCst);
+    }
+
+    /// Whether nothing is read because the pipeline is paused or stopped.
+    pub fn is_halted(&self) -> bool {
+        self.halted.load(SeqCst)
+    }
+
+    /// Reads nothing from here on, or goes on.
+    pub fn set_halted(&self, halted: bool) {
+        self.halted.store(halted, SeqCst);
     }
 
     /// The position, `None` before the first acquire.

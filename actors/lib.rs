@@ -13,8 +13,9 @@
 //!
 //! Read it as a record would: [`door`] (how it comes in, under a [`ticket`]), [`partition`],
 //! [`context`], [`workers`], [`worker`], [`persister`]; [`batch`] has the messages in that order,
-//! [`topology`] wires them. A user's code is behind [`pipeline`]; [`ports`] is what the house needs
-//! from outside; [`supervise`] says what happens when something dies.
+//! [`topology`] wires them; [`parked`] says how records come back. A user's code is behind
+//! [`pipeline`]; [`ports`] is what the house needs from outside; [`supervise`] says what happens
+//! when something dies.
 
 pub mod arena;
 pub mod batch;

@@ -56,8 +56,6 @@ pub struct PartitionActor<P: Pipeline> {
     verdict: Option<Verdict>,
     /// Nothing is read for a lane's sake.
     is_lane_full: bool,
-    /// Nothing is read because the pipeline is paused or stopped.
-    is_halted: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +86,6 @@ impl<P: Pipeline> PartitionActor<P> {
             stall: None,
             verdict: None,
             is_lane_full: false,
-            is_halted: false,
         }
     }
 
@@ -97,7 +94,7 @@ impl<P: Pipeline> PartitionActor<P> {
         self.held.begin_at(position);
         (self.state, self.returning) = (State::Flowing, Returning::Idle);
         self.is_lane_full = false;
-        if !self.is_halted {
+        if !self.own.fence.is_halted() {
             self.own.source.seek(&self.own.fence, position);
         }
     }

@@ -52,7 +52,7 @@ pub trait Pipeline: Send + Sync + Sized + 'static {
     /// however often they are worked.
     ///
     /// # Errors
-    /// [`Unworked`]: a [`Reject`](crate::error::Reject) parks this record alone, a
+    /// [`Unworked`]: a [`Reject`] parks this record alone, a
     /// [`RetryLater`](crate::error::RetryLater) lets it come back, a [`Stop`](crate::error::Stop)
     /// stops the partition. `?` turns each of them into it.
     fn work(

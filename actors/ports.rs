@@ -45,8 +45,9 @@ pub trait Store: Send + Sync + 'static {
     fn look<'a>(&'a self, fences: &'a [Arc<Fence>])
     -> BoxFuture<'a, Result<Vec<Seen>, StoreError>>;
 
-    /// Reads parked records of a partition whose turn has come: the heads of its lanes that are due,
-    /// and what waits behind them; `records` of them and about `bytes` at most, but at least one.
+    /// Reads parked records of a partition whose turn has come: the heads of its lanes that are
+    /// due, and what waits behind them; `records` of them and about `bytes` at most, but at least
+    /// one.
     fn due<'a>(
         &'a self,
         fence: &'a Fence,

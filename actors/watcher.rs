@@ -24,14 +24,12 @@ pub(crate) struct PositionWatcher {
     store: Arc<dyn Store>,
     register: Register,
     looking_since: Option<Instant>,
-    /// Whether the pipeline was not to read at the last look.
-    is_halted: bool,
     post: Post,
 }
 
 impl PositionWatcher {
     pub(crate) fn new(store: Arc<dyn Store>, register: Register, post: Post) -> Self {
-        Self { store, register, looking_since: None, is_halted: false, post }
+        Self { store, register, looking_since: None, post }
     }
 
     fn look(&mut self, ctx: &mut Context<Self>) {
@@ -69,14 +67,12 @@ impl PositionWatcher {
     }
 
     /// Tells the partitions whose row changed, unless they changed it themselves meanwhile, and
-    /// those with parked records that are due; all of them if the pipeline is not to read, or is again.
-    fn tell(&mut self, fences: &[Arc<Fence>], before: &[Option<i64>], seen: Vec<Seen>) {
+    /// those with parked records that are due or whose pipeline was halted or resumed.
+    fn tell(&self, fences: &[Arc<Fence>], before: &[Option<i64>], seen: Vec<Seen>) {
         let partitions = self.register.partitions();
-        let was_halted =
-            std::mem::replace(&mut self.is_halted, seen.iter().any(|s| s.halt.is_some()));
         for ((fence, before), seen) in fences.iter().zip(before).zip(seen) {
-            let is_news = seen.row != Stored::AsLeft || seen.is_due;
-            let is_news = is_news || seen.halt.is_some() || was_halted;
+            let is_halted = seen.halt.is_some() != fence.is_halted();
+            let is_news = seen.row != Stored::AsLeft || seen.is_due || is_halted;
             if !is_news || epoch(fence) != *before {
                 continue;
             }

@@ -1,5 +1,5 @@
-//! How a partition notes in its row that work is in hand, and goes on record by record after deaths;
-//! see [`crate::caution`].
+//! How a partition notes in its row that work is in hand, and goes on record by record after
+//! deaths; see [`crate::caution`].
 
 use actix::prelude::*;
 use tokio::time::Instant;

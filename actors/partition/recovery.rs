@@ -109,12 +109,17 @@ impl<P: Pipeline> PartitionActor<P> {
     /// The pipeline was paused or stopped, or is let go on: what is in hand is settled in any case.
     pub(super) fn follow(&mut self, halt: Option<Halt>) {
         match halt {
-            Some(halt) if !self.is_halted => {
-                self.is_halted = true;
+            Some(halt) if !self.own.fence.is_halted() => {
+                let partition = self.own.fence.partition();
+                info!(%partition, reason = halt.reason, "reads nothing for now");
+                self.own.fence.set_halted(true);
                 self.own.source.stop(&self.own.fence, StopReason::Halted(halt));
             }
-            None if std::mem::take(&mut self.is_halted) && !self.is_lane_full => {
-                self.own.source.seek(&self.own.fence, self.held.end());
+            None if self.own.fence.is_halted() => {
+                self.own.fence.set_halted(false);
+                if !self.is_lane_full {
+                    self.own.source.seek(&self.own.fence, self.held.end());
+                }
             }
             _ => {}
         }

@@ -46,7 +46,7 @@ impl<P: Pipeline> PartitionActor<P> {
     /// Reads parked records that are due, to be sent down before what is read next.
     pub(super) fn read_due(&mut self, ctx: &mut Context<Self>) {
         let is_free = self.returning == Returning::Idle && self.state == State::Flowing;
-        if !is_free || self.is_halted {
+        if !is_free || self.own.fence.is_halted() {
             return;
         }
         self.returning = Returning::Reading;

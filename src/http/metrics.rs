@@ -141,17 +141,18 @@ fn outcomes(counts: &Conservation) -> [(&'static str, u64); 6] {
 /// Numbers of all pipelines together.
 fn totals(pipelines: &[PipelineSnapshot]) {
     let sum = |of: &dyn Fn(&PipelineSnapshot) -> u64| pipelines.iter().map(of).sum::<u64>();
-    let later = |of: fn(&Settled) -> u64| {
-        sum(&|pipeline| pipeline.counters.iter().map(|(_, c)| of(&c.parked_settled)).sum())
-    };
-    let outcomes: [(_, fn(&Settled) -> u64); 4] = [
-        ("saved", |settled| settled.saved),
-        ("skipped", |settled| settled.skipped),
-        ("duplicate", |settled| settled.duplicate),
-        ("dead", |settled| settled.parked),
+    let mut later = Settled::default();
+    for (_, counts) in pipelines.iter().flat_map(|pipeline| &pipeline.counters) {
+        later.add(counts.parked_settled);
+    }
+    let outcomes = [
+        ("saved", later.saved),
+        ("skipped", later.skipped),
+        ("duplicate", later.duplicate),
+        ("dead", later.parked),
     ];
-    for (outcome, of) in outcomes {
-        counter!(PARKED_SETTLED_TOTAL, "outcome" => outcome).absolute(later(of));
+    for (outcome, records) in outcomes {
+        counter!(PARKED_SETTLED_TOTAL, "outcome" => outcome).absolute(records);
     }
     for (index, state) in ["retrying", "waiting", "dead"].into_iter().enumerate() {
         let records = sum(&|pipeline| pipeline.parked.by_state()[index].1);

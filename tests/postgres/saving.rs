@@ -214,7 +214,8 @@ async fn an_aborted_session_rolls_back_and_goes_on() {
         store.abort(SessionId(0));
     };
     let (saved, ()) = futures_util::future::join(saving, aborting).await;
-    assert!(matches!(saved, Err(SaveError::Retry(_))), "{saved:?}");
+    let is_to_be_done_again = matches!(saved, Err(SaveError::Retry(_) | SaveError::TooSlow(_)));
+    assert!(is_to_be_done_again, "{saved:?}");
     lock.rollback().await.unwrap();
     assert_eq!(save(&store, &batch).await, [settled(10, 0, 0)]);
     assert!(matches!(store.reacquire(&fence).await, Ok(Acquired::Held(_))));

@@ -65,7 +65,7 @@ pub enum Fault {
 }
 
 /// The messages at which an actor can be made to panic: the points of `longshore_actors::faults`.
-pub const PANICS: [&str; 21] = [
+pub const PANICS: [&str; 22] = [
     "Acquirer.AcquirePartitions",
     "Acquirer.Acquired",
     "ConsumerThread.Poll",
@@ -78,9 +78,10 @@ pub const PANICS: [&str; 21] = [
     "PartitionActor.BeginAgain",
     "PartitionActor.HandedInBatch",
     "PartitionActor.ClaimAnswer",
+    "PartitionActor.DueRead",
     "PartitionActor.Marked",
     "PartitionActor.Reacquired",
-    "PartitionActor.RowChanged",
+    "PartitionActor.RowSeen",
     "PersisterActor.Saved",
     "PersisterActor.Sweep",
     "PersisterActor.WorkedChunk",
