@@ -34,6 +34,7 @@ pub mod gate;
 pub mod health;
 pub mod lanes;
 pub mod own;
+pub mod parcel;
 pub mod parked;
 pub mod partition;
 pub mod persister;

@@ -67,7 +67,7 @@ fn the_examples_of_the_documentation_are_right() {
     let page = include_str!("../../docs/configuration.md");
     let blocks = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
     let configs: Vec<_> = blocks.map(|block| built(block, &[])).collect();
-    assert_eq!(configs.len(), 2);
+    assert_eq!(configs.len(), 3);
 }
 
 #[test]
@@ -94,6 +94,8 @@ fn everything_that_can_be_written_is_taken() {
         dead_letter_topic = "ads.events.dead-letter"
         batch = { records = 10_000, bytes = "8 MiB", linger = "50 ms" }
         dead_letter_budget = { ratio = 0.25, window = 100, per_minute = 600 }
+        retry = { first = "100 ms", max = "1 h", attempts = 3, lane_records = 5 }
+        fates = { "23503" = "retry", 22 = "stop", P0001 = "reject" }
         [http]
         listen = "localhost:0"
     "#;
