@@ -2,20 +2,17 @@
 
 use std::net::SocketAddr;
 
-use diesel_async::pooled_connection::deadpool::Object;
-use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
-use tokio::runtime::Handle;
+use diesel_async::SimpleAsyncConnection;
 
 use super::context::{Context, Overrides, block_on};
+use super::database::connect;
 use super::error::CommandError;
 use crate::config::{Config, ConfigError, Layers, Secret};
 use crate::demo::{self, FeedPlan, Summary};
 use crate::embedded::{EmbeddedServers, PostgresOptions, ServersOptions};
 use crate::feed::{AdsFeed, AdsOptions};
 use crate::http::{HttpError, HttpServer};
-use crate::postgres::connect::SessionSettings;
-use crate::postgres::pool::QueryPool;
-use crate::service::{ServiceView, connect_options};
+use crate::service::ServiceView;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -143,13 +140,6 @@ async fn prepare(config: &Config, feed: &AdsFeed) -> Result<Summary, CommandErro
 async fn read(config: &Config) -> Result<Summary, CommandError> {
     let mut conn = connect(config).await?;
     Summary::read(&mut conn, GROUP).await.map_err(CommandError::failed)
-}
-
-async fn connect(config: &Config) -> Result<Object<AsyncPgConnection>, CommandError> {
-    let options = connect_options(config).map_err(|error| CommandError::wrong_url(&error))?;
-    let settings = SessionSettings::with_statement_timeout(config.database.statement_timeout);
-    let pool = QueryPool::new(&options, settings, 1, &Handle::current());
-    pool.get().await.map_err(CommandError::failed)
 }
 
 /// The demo's configuration: the ads pipeline with its defaults, on the `embedded` servers or those

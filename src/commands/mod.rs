@@ -5,6 +5,7 @@
 mod check;
 mod confirm;
 mod context;
+mod database;
 mod demo;
 mod error;
 mod migrate;

@@ -5,13 +5,11 @@ use serde_json::json;
 
 use super::confirm::{self, Consent};
 use super::context::{Context, Overrides, block_on};
+use super::database::connect;
 use super::error::CommandError;
 use super::table;
 use crate::config::Config;
-use crate::postgres::connect::SessionSettings;
 use crate::postgres::pipelines::{self, PipelineState};
-use crate::postgres::pool::QueryPool;
-use crate::service::connect_options;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -109,8 +107,7 @@ fn change(context: &Context, args: &ChangeArgs, to: &str) -> Result<(), CommandE
     }
     let who = context.who();
     block_on(async {
-        let pool = pool(&config)?;
-        let mut conn = pool.get().await.map_err(CommandError::failed)?;
+        let mut conn = connect(&config).await?;
         let reason = format!("{verb}d by {who}");
         let changed = pipelines::set(&mut conn, &who, &names, to, &reason).await;
         let changed = changed.map_err(CommandError::failed)?;
@@ -122,16 +119,9 @@ fn change(context: &Context, args: &ChangeArgs, to: &str) -> Result<(), CommandE
 fn read(config: &Config) -> Result<Vec<PipelineState>, CommandError> {
     let names: Vec<String> = config.pipelines.iter().map(|p| p.name.clone()).collect();
     block_on(async {
-        let pool = pool(config)?;
-        let mut conn = pool.get().await.map_err(CommandError::failed)?;
+        let mut conn = connect(config).await?;
         pipelines::states(&mut conn, &names).await.map_err(CommandError::failed)
     })
-}
-
-fn pool(config: &Config) -> Result<QueryPool, CommandError> {
-    let database = connect_options(config).map_err(|error| CommandError::wrong_url(&error))?;
-    let settings = SessionSettings::with_statement_timeout(config.database.statement_timeout);
-    Ok(QueryPool::new(&database, settings, 1, &tokio::runtime::Handle::current()))
 }
 
 fn print(states: &[PipelineState]) {

@@ -2,19 +2,16 @@
 
 use chrono::{DateTime, Utc};
 use longshore_actors::record::{NextOffset, PartitionId};
-use tokio::runtime::Handle;
 
 use crate::commands::confirm::{self, Consent};
 use crate::commands::context::{Context, Overrides, block_on};
+use crate::commands::database;
 use crate::commands::error::CommandError;
 use crate::commands::table;
 use crate::config::{Config, PipelineConfig};
 use crate::kafka::KafkaPositions;
 use crate::positions::{PartitionPositions, Positions};
-use crate::postgres::connect::SessionSettings;
 use crate::postgres::moves::{self, Move, Moved, MovedBy};
-use crate::postgres::pool::QueryPool;
-use crate::service::connect_options;
 
 /// Move the stored offsets of a pipeline
 ///
@@ -80,12 +77,10 @@ pub(super) fn execute(context: &Context, args: &Args) -> Result<(), CommandError
     let names = std::slice::from_ref(&args.pipeline);
     let config = context.load(&args.overrides)?.select(names)?;
     let pipeline = config.pipelines.first().expect("one was selected");
-    let database = connect_options(&config).map_err(|error| CommandError::wrong_url(&error))?;
     let who = context.who();
     block_on(async {
+        let pool = database::pool(&config)?;
         let wanted = wanted_moves(&config, pipeline, args).await?;
-        let settings = SessionSettings::with_statement_timeout(config.database.statement_timeout);
-        let pool = QueryPool::new(&database, settings, 1, &Handle::current());
         let mut conn = pool.get().await.map_err(CommandError::failed)?;
         let by = MovedBy { who: &who, pipeline: &pipeline.name, group: &pipeline.group };
         let preview = moves::move_offsets(&mut conn, by, &wanted, true).await;

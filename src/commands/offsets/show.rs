@@ -4,18 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use tokio::runtime::Handle;
 
 use crate::commands::context::{Context, Overrides, block_on};
+use crate::commands::database;
 use crate::commands::error::CommandError;
 use crate::commands::table;
 use crate::config::{Config, PipelineConfig};
 use crate::kafka::KafkaPositions;
 use crate::positions::Positions;
-use crate::postgres::connect::SessionSettings;
 use crate::postgres::offsets::{self, ParkedCount};
 use crate::postgres::pool::QueryPool;
-use crate::service::connect_options;
 
 /// Show each partition's stored offset, its end and the lag between
 #[derive(Debug, clap::Args)]
@@ -38,10 +36,8 @@ pub(crate) struct Args {
 /// The database cannot be reached.
 pub(super) fn execute(context: &Context, args: &Args) -> Result<(), CommandError> {
     let config = context.load(&args.overrides)?.select(&args.pipelines)?;
-    let database = connect_options(&config).map_err(|error| CommandError::wrong_url(&error))?;
     block_on(async {
-        let settings = SessionSettings::with_statement_timeout(config.database.statement_timeout);
-        let pool = QueryPool::new(&database, settings, 1, &Handle::current());
+        let pool = database::pool(&config)?;
         let mut lines = Vec::new();
         for pipeline in &config.pipelines {
             lines.extend(lines_of(&config, pipeline, &pool).await?);

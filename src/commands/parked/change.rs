@@ -1,9 +1,10 @@
 //! `longshore parked retry` and `discard`: first what would be changed, then, when confirmed, the
 //! change.
 
-use super::selection::{Selection, connect};
+use super::selection::Selection;
 use crate::commands::confirm::{self, Consent};
 use crate::commands::context::{Context, Overrides, block_on};
+use crate::commands::database::connect;
 use crate::commands::error::CommandError;
 use crate::commands::table;
 use crate::postgres::parked::{self, Change, Changed};

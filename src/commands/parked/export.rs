@@ -4,9 +4,10 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
-use super::selection::{Selection, connect};
+use super::selection::Selection;
 use super::show::to_json;
 use crate::commands::context::{Context, Overrides, block_on};
+use crate::commands::database::connect;
 use crate::commands::error::CommandError;
 use crate::postgres::parked;
 

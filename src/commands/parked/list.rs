@@ -2,8 +2,9 @@
 
 use chrono::SecondsFormat;
 
-use super::selection::{Selection, connect};
+use super::selection::Selection;
 use crate::commands::context::{Context, Overrides, block_on};
+use crate::commands::database::connect;
 use crate::commands::error::CommandError;
 use crate::commands::table;
 use crate::postgres::parked::{self, ParkedRecord};

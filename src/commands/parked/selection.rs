@@ -1,20 +1,14 @@
-//! Which parked records a command means, and the connection that it asks them on.
+//! Which parked records a command means.
 
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::ValueEnum;
-use diesel_async::AsyncPgConnection;
-use diesel_async::pooled_connection::deadpool::Object;
-use tokio::runtime::Handle;
 
 use crate::commands::context::{Context, Overrides};
 use crate::commands::error::CommandError;
 use crate::config::Config;
-use crate::postgres::connect::SessionSettings;
 use crate::postgres::parked::Filter;
-use crate::postgres::pool::QueryPool;
-use crate::service::connect_options;
 
 /// What is said on the command line about the records that are meant.
 #[derive(Debug, Default, clap::Args)]
@@ -121,12 +115,4 @@ impl Selection {
     ) -> Result<Config, CommandError> {
         Ok(context.load(overrides)?.select(&self.pipelines)?)
     }
-}
-
-/// A connection to the configured database.
-pub(super) async fn connect(config: &Config) -> Result<Object<AsyncPgConnection>, CommandError> {
-    let database = connect_options(config).map_err(|error| CommandError::wrong_url(&error))?;
-    let settings = SessionSettings::with_statement_timeout(config.database.statement_timeout);
-    let pool = QueryPool::new(&database, settings, 1, &Handle::current());
-    pool.get().await.map_err(CommandError::failed)
 }

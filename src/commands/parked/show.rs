@@ -4,8 +4,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
-use super::selection::{Selection, connect};
+use super::selection::Selection;
 use crate::commands::context::{Context, Overrides, block_on};
+use crate::commands::database::connect;
 use crate::commands::error::CommandError;
 use crate::postgres::parked::{self, ParkedRecord};
 
