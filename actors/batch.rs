@@ -78,6 +78,9 @@ pub struct Batch {
     pub to: NextOffset,
     /// The attempt it was sent under.
     pub attempt: u32,
+    /// Its place among the batches of this attempt, from 0: they are saved in this order. The
+    /// range alone does not tell, since that of parked records is empty.
+    pub turn: u32,
     /// Its records.
     pub parcel: Arc<Parcel>,
     /// When it came into the house.
@@ -102,8 +105,15 @@ pub struct Home {
 }
 
 impl Batch {
-    /// The batch of `held`, under the fence's attempt `attempt`; `home` hears what becomes of it.
-    pub fn new(fence: Arc<Fence>, held: Held, lanes: LaneKeys, attempt: u32, home: Home) -> Self {
+    /// The batch of `held`, in its turn of one of the fence's attempts; `home` hears what becomes
+    /// of it.
+    pub fn new(
+        fence: Arc<Fence>,
+        held: Held,
+        lanes: LaneKeys,
+        (attempt, turn): (u32, u32),
+        home: Home,
+    ) -> Self {
         let (settled, begun) = (AtomicBool::new(false), AtomicBool::new(false));
         let Held { number, whole: _, parcel, custody, from, to, since, parked } = held;
         Self {
@@ -112,6 +122,7 @@ impl Batch {
             from,
             to,
             attempt,
+            turn,
             parcel,
             since,
             lanes,

@@ -37,6 +37,12 @@ pub enum Entry<E> {
     Wait,
 }
 
+/// The entries of a batch, whose events live for `'this`: longer than they are shown.
+pub(crate) struct Entries<'a, 'this, P: Pipeline> {
+    pub(crate) all: &'a [Entry<P::Event<'this>>],
+    outlives: PhantomData<&'a &'this ()>,
+}
+
 impl<P: Pipeline> Decoded<P> {
     /// Reads every record of `parcel` by `read`.
     pub(crate) fn read(
@@ -46,11 +52,11 @@ impl<P: Pipeline> Decoded<P> {
         Self::new(PhantomData, parcel, |parcel| read(parcel))
     }
 
-    /// Shows the parcel and the entries to `look`.
-    pub(crate) fn view<R>(
-        &self,
-        look: impl for<'a, 'this> FnOnce(&'a Parcel, &'a [Entry<P::Event<'this>>]) -> R,
+    /// Shows the parcel and the entries to `look`, which may keep both as long as this is borrowed.
+    pub(crate) fn view<'a, R>(
+        &'a self,
+        look: impl for<'this> FnOnce(&'a Parcel, Entries<'a, 'this, P>) -> R,
     ) -> R {
-        self.with(|all| look(all.parcel, all.entries))
+        self.with(|all| look(all.parcel, Entries { all: all.entries, outlives: PhantomData }))
     }
 }

@@ -18,6 +18,8 @@ pub struct Position {
     pub expected: NextOffset,
     /// How often the batches in hand were begun anew; what an older attempt sends is thrown away.
     pub attempt: u32,
+    /// How many batches were saved under this attempt: the turn of the one that is next.
+    pub turn: u32,
 }
 
 /// One assignment of one partition to this process.
@@ -116,7 +118,7 @@ impl Fence {
     pub fn hold(&self, epoch: i64, expected: NextOffset) -> Position {
         let mut position = self.lock();
         let attempt = position.map_or(0, |held| held.attempt + 1);
-        *position.insert(Position { epoch, expected, attempt })
+        *position.insert(Position { epoch, expected, attempt, turn: 0 })
     }
 
     /// Begins a new attempt at the batches in hand, at the same position.
@@ -124,14 +126,17 @@ impl Fence {
         let mut position = self.lock();
         if let Some(held) = position.as_mut() {
             held.attempt += 1;
+            held.turn = 0;
         }
         *position
     }
 
-    /// Moves the expected offset after a confirmed COMMIT, if the attempt is still the same.
+    /// Moves the expected offset and the turn after a confirmed COMMIT, if the attempt is still the
+    /// same.
     pub fn advance(&self, attempt: u32, to: NextOffset) {
         if let Some(held) = self.lock().as_mut().filter(|held| held.attempt == attempt) {
             held.expected = to;
+            held.turn += 1;
         }
     }
 

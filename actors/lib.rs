@@ -12,7 +12,8 @@
 //! ```
 //!
 //! Read it as a record would: [`door`] (how it comes in, under a [`ticket`]), [`partition`],
-//! [`context`], [`workers`], [`worker`], [`persister`]; [`batch`] has the messages in that order,
+//! [`context`], [`workers`], [`worker`] ([`in_flight`]: records
+//! whose work waits), [`persister`]; [`batch`] has the messages in that order,
 //! [`topology`] wires them; [`parked`] says how records come back. A user's code is behind
 //! [`pipeline`]; [`ports`] is what the house needs from outside; [`supervise`] says what happens
 //! when something dies.
@@ -32,6 +33,7 @@ pub mod format;
 pub mod front;
 pub mod gate;
 pub mod health;
+pub mod in_flight;
 pub mod lanes;
 pub mod own;
 pub mod parcel;
@@ -51,13 +53,16 @@ pub mod worker;
 pub mod workers;
 
 mod acquirer;
+mod chunk_work;
 mod decode;
+mod desk;
 mod health_actor;
 mod held;
 mod questions;
 mod register;
 mod supervisor;
 mod threads;
+mod turns;
 mod watcher;
 
 #[cfg(feature = "testing")]

@@ -37,6 +37,8 @@ pub struct PartitionActor<P: Pipeline> {
     /// Batches handed in and not yet settled.
     held: HeldBatches,
     state: State,
+    /// An attempt, and the turn of the batch that is sent next under it.
+    next_turn: (u32, u32),
     mark: Mark,
     /// Goes on record by record: earlier owners died over it.
     careful: Option<Careful>,
@@ -76,6 +78,7 @@ impl<P: Pipeline> PartitionActor<P> {
             own,
             held: HeldBatches::default(),
             state: State::Acquiring,
+            next_turn: (0, 0),
             mark: Mark::Clear,
             careful: None,
             is_at_gate: false,
@@ -127,6 +130,14 @@ impl<P: Pipeline> PartitionActor<P> {
         }
     }
 
+    /// The turn of the next batch that is sent under this attempt.
+    fn next_turn(&mut self, attempt: u32) -> u32 {
+        let (of, next) = self.next_turn;
+        let turn = if of == attempt { next } else { 0 };
+        self.next_turn = (attempt, turn + 1);
+        turn
+    }
+
     fn send_next(&mut self, ctx: &mut Context<Self>) {
         let Some(held) = self.held.send_next() else { return };
         let Some(position) = self.own.fence.position() else { return };
@@ -141,7 +152,8 @@ impl<P: Pipeline> PartitionActor<P> {
         };
         let (events, keys, lanes) = self.own.decoder.decode(held.parcel.clone(), &reading);
         pulse.turn_to(None);
-        let batch = Batch::new(self.own.fence.clone(), held, lanes, position.attempt, home);
+        let in_turn = (position.attempt, self.next_turn(position.attempt));
+        let batch = Batch::new(self.own.fence.clone(), held, lanes, in_turn, home);
         self.own.loader.forward(DecodedBatch { batch: Arc::new(batch), events, keys });
     }
 }

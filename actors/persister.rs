@@ -10,12 +10,11 @@ use actix::prelude::*;
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::batch::{Batch, BatchNumber, GivenUp, WorkedBatch, WorkedChunk};
+use crate::batch::{Batch, GivenUp, WorkedBatch, WorkedChunk};
 use crate::error::SaveError;
 use crate::faults;
 use crate::health::{Pulse, Signs};
 use crate::ports::{BatchReport, CommitBoard, SessionId, Store};
-use crate::record::NextOffset;
 use crate::stage::Stage;
 use crate::supervise::{Backoff, Post, Watched};
 
@@ -45,9 +44,8 @@ impl Persisters {
     }
 }
 
-/// Batches of one partition by their range: one of parked records has an empty one, and comes
-/// before what begins there.
-type Places = BTreeMap<(NextOffset, NextOffset, BatchNumber), WorkedBatch>;
+/// Batches of one partition by their turn.
+type Places = BTreeMap<u32, WorkedBatch>;
 
 /// See the module.
 pub struct PersisterActor {
@@ -75,7 +73,7 @@ impl PersisterActor {
         let batch = chunk.batch.clone();
         let places = self.gathered.entry(batch.fence.incarnation()).or_default();
         let place = places
-            .entry((batch.from, batch.to, batch.number))
+            .entry(batch.turn)
             .and_modify(|gathered| {
                 // A later attempt starts afresh: pieces of another attempt are thrown away.
                 if gathered.batch.attempt != batch.attempt {
@@ -107,17 +105,17 @@ impl PersisterActor {
         }));
     }
 
-    /// Takes out, for each partition, the complete batches that follow its expected offset.
+    /// Takes out, for each partition, the complete batches whose turn it is, one after the other.
     fn next_group(&mut self) -> Vec<WorkedBatch> {
         let (mut group, mut records) = (Vec::new(), 0);
         for places in self.gathered.values_mut() {
             // One of an older attempt would stand before those whose turn it is.
             places.retain(|_, worked| worked.batch.is_current());
-            let mut expected = None;
+            let mut turn = None;
             while records < TRANSACTION_RECORDS_MAX {
-                let Some(batch) = take_next(places, expected) else { break };
+                let Some(batch) = take_next(places, turn) else { break };
                 records += batch.batch.parcel.arena.len();
-                expected = Some(batch.batch.to);
+                turn = Some(batch.batch.turn + 1);
                 group.push(batch);
             }
         }
@@ -177,13 +175,13 @@ impl PersisterActor {
     }
 }
 
-/// Takes the batch at `expected` (at the stored offset, if `None`) if all its parts are there.
-fn take_next(places: &mut Places, expected: Option<NextOffset>) -> Option<WorkedBatch> {
+/// Takes the batch whose turn is `turn` (the fence's, if `None`) if all its parts are there.
+fn take_next(places: &mut Places, turn: Option<u32>) -> Option<WorkedBatch> {
     let is_wrong = faults::bug("last-batch-first");
     let first = if is_wrong { places.last_entry() } else { places.first_entry() }?;
     let worked = first.get();
     let position = worked.batch.fence.position()?;
-    let in_turn = is_wrong || worked.batch.from == expected.unwrap_or(position.expected);
+    let in_turn = is_wrong || worked.batch.turn == turn.unwrap_or(position.turn);
     let is_wanted = worked.batch.is_current() && !worked.batch.is_over();
     (in_turn && worked.is_complete() && is_wanted).then(|| first.remove())
 }

@@ -1,7 +1,10 @@
 //! The user's only door. A [`Pipeline`] says what a record means, what to look up for it, what to
 //! do with it and which rows to save. It never sees an actor, an offset, a ticket or a retry.
 
+use std::cell::RefCell;
 use std::fmt;
+use std::marker::PhantomData;
+use std::rc::Rc;
 
 use serde::Deserialize;
 
@@ -48,19 +51,21 @@ pub trait Pipeline: Send + Sync + Sized + 'static {
     /// Says what to look up for this event.
     fn keys(&self, event: &Self::Event<'_>, wanted: &mut KeysOf<Self>);
 
-    /// Decides what becomes of one event. The same event and context give the same outcome,
-    /// however often they are worked.
+    /// Decides what becomes of one event; write it as `async fn work`. The same event and context
+    /// give the same outcome, however often they are worked. While it awaits something, other
+    /// records are worked, as many as `work.in_flight` allows; one that takes longer than
+    /// `work.timeout` is cancelled and tried again later.
     ///
     /// # Errors
     /// [`Unworked`]: a [`Reject`] parks this record alone, a
     /// [`RetryLater`](crate::error::RetryLater) lets it come back, a [`Stop`](crate::error::Stop)
     /// stops the partition. `?` turns each of them into it.
-    fn work(
+    fn work<'e>(
         &self,
-        event: &Self::Event<'_>,
+        event: &Self::Event<'e>,
         known: &Self::Context,
-        out: &mut Out<'_, Self::Rows>,
-    ) -> Result<Outcome, Unworked>;
+        out: &mut Out<'e, Self::Rows>,
+    ) -> impl Future<Output = Result<Outcome, Unworked>>;
 }
 
 /// The keys that a pipeline's context is looked up by.
@@ -128,24 +133,32 @@ impl fmt::Display for Order {
     }
 }
 
+/// Rows of a worker, shared with the work that adds to them.
+pub(crate) type SharedRows = Rc<RefCell<RowBuffer>>;
+
 /// Where `work` puts the rows of one record. They are saved together or not at all.
+///
+/// # Why
+/// It has the lifetime of the event's, which it does not need, so that `work` may name its event in
+/// a plain way: a lifetime that is found in `Self::Event<'_>` alone would have to be written so by
+/// every pipeline.
 #[derive(Debug)]
 pub struct Out<'a, S> {
-    rows: &'a mut RowBuffer,
+    rows: SharedRows,
     record: u32,
     failed: Option<EncodeError>,
-    set: std::marker::PhantomData<S>,
+    of: PhantomData<(&'a (), S)>,
 }
 
-impl<'a, S: RowSet> Out<'a, S> {
-    pub(crate) fn new(rows: &'a mut RowBuffer, record: u32) -> Self {
-        Self { rows, record, failed: None, set: std::marker::PhantomData }
+impl<S: RowSet> Out<'_, S> {
+    pub(crate) fn new(rows: SharedRows, record: u32) -> Self {
+        Self { rows, record, failed: None, of: PhantomData }
     }
 
     /// Saves a row, and says so: `Ok(out.save(&row))`. Call it once for each row of the record.
     pub fn save<R: Row>(&mut self, row: &R) -> Outcome {
         let index = const { table_index::<S, R>() };
-        if let Err(error) = self.rows.push(index, self.record, row) {
+        if let Err(error) = self.rows.borrow_mut().push(index, self.record, row) {
             self.failed.get_or_insert(error);
         }
         Outcome::Save
@@ -161,7 +174,7 @@ impl<'a, S: RowSet> Out<'a, S> {
             (outcome, _) => outcome,
         };
         if outcome != Ok(Outcome::Save) {
-            self.rows.take_back(self.record);
+            self.rows.borrow_mut().take_back(self.record);
         }
         outcome
     }

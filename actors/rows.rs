@@ -121,10 +121,27 @@ impl TableRows {
 
     fn push(&mut self, record: u32, row: &impl Row) -> Result<(), EncodeError> {
         row.encode(&mut self.bytes, &mut self.keys)?;
+        self.end(record)
+    }
+
+    fn unite<'r>(tables: impl Iterator<Item = &'r Self>) -> Result<Self, EncodeError> {
+        let rows = tables.flat_map(|table| (0..table.len()).map(|index| table.get(index)));
+        let mut rows: Vec<_> = rows.collect();
+        rows.sort_by_key(|row| row.record);
+        let mut united = Self::default();
+        for row in rows {
+            united.bytes.extend_from_slice(row.bytes);
+            united.keys.extend_from_slice(row.key);
+            united.end(row.record)?;
+        }
+        Ok(united)
+    }
+
+    /// What was written last is a row of `record`.
+    fn end(&mut self, record: u32) -> Result<(), EncodeError> {
         let end = |length: usize| u32::try_from(length).map_err(|_| EncodeError::TooLarge);
-        let row =
-            RowRef { record, row_end: end(self.bytes.len())?, key_end: end(self.keys.len())? };
-        self.rows.push(row);
+        let (row_end, key_end) = (end(self.bytes.len())?, end(self.keys.len())?);
+        self.rows.push(RowRef { record, row_end, key_end });
         Ok(())
     }
 
@@ -161,6 +178,13 @@ impl RowBuffer {
         row: &impl Row,
     ) -> Result<(), EncodeError> {
         self.tables[index].push(record, row)
+    }
+
+    /// One buffer of all rows of `buffers`, in the order of the records: those of one record lie in
+    /// one of them, in order.
+    pub(crate) fn unite(num_tables: usize, buffers: &[Self]) -> Result<Self, EncodeError> {
+        let table = |index: usize| TableRows::unite(buffers.iter().map(|rows| rows.table(index)));
+        Ok(Self { tables: (0..num_tables).map(table).collect::<Result<_, _>>()? })
     }
 
     /// Takes back all rows of `record`, which must be the last that wrote any: its rows go or stay

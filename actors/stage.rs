@@ -1,11 +1,8 @@
 //! The way to the next stage: a place that outlives the actor in it. Who sends keeps the place, and
 //! whoever is started anew takes it over, so that nobody else hears of a restart.
 
-use std::pin::pin;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix::prelude::SendError;
 use actix::{Message, Recipient};
@@ -56,27 +53,16 @@ where
         *self.actor.write().unwrap_or_else(PoisonError::into_inner) = Some(actor);
     }
 
-    /// Sends `message` and waits at most `limit` for the answer, as `work` may do; it blocks the
-    /// worker's thread, so that other records wait with it.
+    /// Sends `message` and waits at most `limit` for the answer, as `work` may do; other records
+    /// go on meanwhile.
     ///
     /// # Errors
-    /// The actor is gone, its mailbox is full, or it took too long: a reason to try again later.
-    pub fn ask(&self, message: M, limit: Duration) -> Result<M::Result, Unanswered> {
+    /// The actor is gone or it took too long: a reason to try again later.
+    pub async fn ask(&self, message: M, limit: Duration) -> Result<M::Result, Unanswered> {
+        let unanswered = Unanswered { stage: self.name };
         let actor = self.actor.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(actor) = actor else { return Err(Unanswered { stage: self.name }) };
-        let mut answer = pin!(actor.send(message));
-        let waker = Waker::from(Arc::new(Unpark(thread::current())));
-        let (mut context, deadline) = (Context::from_waker(&waker), Instant::now() + limit);
-        loop {
-            if let Poll::Ready(answer) = answer.as_mut().poll(&mut context) {
-                return answer.map_err(|_| Unanswered { stage: self.name });
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(Unanswered { stage: self.name });
-            }
-            thread::park_timeout(left);
-        }
+        let answer = actor.ok_or(unanswered)?.send(message);
+        tokio::time::timeout(limit, answer).await.ok().and_then(Result::ok).ok_or(unanswered)
     }
 
     /// Sends `message`. If the actor died and its successor has not begun, the message is dropped,
@@ -102,13 +88,4 @@ where
 pub struct Unanswered {
     /// Which.
     pub stage: &'static str,
-}
-
-/// Wakes a thread that waits for an answer.
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
 }

@@ -12,10 +12,12 @@ use crate::acquirer::{AcquirePartitions, Acquirer};
 use crate::batch::{DecodedBatch, LoadedBatch, WorkChunk};
 use crate::conservation::Ledger;
 use crate::context::ContextLoader;
+use crate::desk::WorkParams;
 use crate::front::HouseFront;
 use crate::gate::Gate;
 use crate::health::{HealthBoard, HouseHealth};
 use crate::health_actor::HealthActor;
+use crate::in_flight::InFlightLimits;
 use crate::own::OwnActors;
 use crate::parked::RetryPolicy;
 use crate::persister::{PersisterActor, Persisters};
@@ -52,6 +54,8 @@ pub struct HouseParams<P: Pipeline> {
     pub workers: usize,
     /// Saving sessions, with one persister each.
     pub sessions: usize,
+    /// What `work` may have in flight.
+    pub in_flight: InFlightLimits,
     /// Offsets and rows.
     pub store: Arc<dyn Store>,
     /// Context.
@@ -270,16 +274,18 @@ impl<P: Pipeline> Builder<P> {
     }
 
     fn workers(&mut self, persisters: &Persisters) -> Vec<Stage<WorkChunk<P>>> {
+        let HouseParams { pipeline, order, in_flight, .. } = &self.params;
+        let params = WorkParams::new(pipeline.clone(), *order, *in_flight, persisters.clone());
+        let params = Arc::new(params);
         let workers = (0..self.params.workers.max(1)).map(|number| {
-            let (pipeline, order) = (self.params.pipeline.clone(), self.params.order);
-            let persisters = persisters.clone();
+            let params = params.clone();
             let stage = Stage::new("WorkerActor");
             let place = stage.clone();
             let thread = self.threads.start();
             // One part of each batch where order binds, else the budget's records in parts.
             self.child(
                 (Who::Standing("WorkerActor", number), thread, self.chunks()),
-                move |post| WorkerActor::new(pipeline.clone(), order, persisters.clone(), post),
+                move |post| WorkerActor::new(params.clone(), post),
                 move |actor| place.take_over(actor.recipient()),
             );
             stage

@@ -1,159 +1,86 @@
-//! WorkerActor: runs the user's code on a part of a batch. Takes work chunks, gives worked ones
-//! with their rows encoded; a panic in user code becomes that record's rejection.
+//! WorkerActor: runs the user's code on parts of batches. Takes work chunks, gives worked ones with
+//! their rows encoded. A part that waits for what its records call does not hold up the next one.
 
-use std::ops::ControlFlow;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll, Waker};
 
 use actix::prelude::*;
-use hashbrown::HashSet;
+use futures_util::future::LocalBoxFuture;
+use tokio::task::unconstrained;
 use tokio::time::Instant;
 
-use crate::batch::{ChunkRecords, GivenUp, Parcel, Rejection, WorkChunk, WorkedChunk};
-use crate::decode::rejected_by_panic;
-use crate::decoded::Entry;
-use crate::error::{Reject, RetryLater, Unworked};
+use crate::batch::{WorkChunk, WorkedChunk};
+use crate::chunk_work::work_chunk;
+use crate::desk::{Desk, WorkParams};
 use crate::faults;
 use crate::health::Signs;
-use crate::parked::{ParkAs, WAITS};
-use crate::persister::Persisters;
-use crate::pipeline::{Order, Out, Outcome, Pipeline};
-use crate::record::Offset;
-use crate::rows::{RowBuffer, RowSet};
+use crate::pipeline::Pipeline;
 use crate::stages;
 use crate::supervise::{Post, Watched};
+use crate::turns::Turns;
 
 /// See the module.
 pub struct WorkerActor<P: Pipeline> {
-    pipeline: Arc<P>,
-    order: Order,
-    persisters: Persisters,
+    desk: Rc<Desk<P>>,
+    /// Parts that wait, by their number here, and since when each is worked.
+    waiting: BTreeMap<u64, Instant>,
+    /// Parts that waited so far.
+    num_waited: u64,
     post: Post,
 }
 
+/// A part and what came of it; nothing if it was broken off.
+type Worked<P> = (WorkChunk<P>, Option<WorkedChunk>);
+
 impl<P: Pipeline> WorkerActor<P> {
-    pub(crate) fn new(pipeline: Arc<P>, order: Order, persisters: Persisters, post: Post) -> Self {
-        Self { pipeline, order, persisters, post }
+    pub(crate) fn new(params: Arc<WorkParams<P>>, post: Post) -> Self {
+        let (turns, pulse) = (Turns::default(), post.pulse().clone());
+        let desk = Rc::new(Desk { params, turns, pulse });
+        Self { desk, waiting: BTreeMap::new(), num_waited: 0, post }
     }
 
-    fn work_chunk(&self, chunk: &WorkChunk<P>) -> WorkedChunk {
-        let rows = RowBuffer::new(P::Rows::TABLES.len());
-        let batch = chunk.loaded.batch.clone();
-        let mut work = ChunkWork {
-            worked: WorkedChunk::new(batch, (chunk.piece, chunk.pieces), rows),
-            held: HashSet::new(),
-        };
-        // Broken off, the batch was given up, and what was worked of it goes nowhere.
-        let _ = chunk.loaded.events.view(|parcel, entries| {
-            let mut settle = |record: u32| self.settle(record, parcel, entries, chunk, &mut work);
-            match &chunk.records {
-                ChunkRecords::Range(range) => range.clone().try_for_each(&mut settle),
-                ChunkRecords::Listed(records) => records.iter().copied().try_for_each(&mut settle),
-            }
-        });
-        work.worked
-    }
-
-    /// Works one record and notes what came of it. Breaks off if the batch cannot go on.
-    fn settle(
-        &self,
-        record: u32,
-        parcel: &Parcel,
-        entries: &[Entry<P::Event<'_>>],
-        chunk: &WorkChunk<P>,
-        work: &mut ChunkWork,
-    ) -> ControlFlow<()> {
-        let offset = parcel.arena.get(record as usize).offset;
-        self.post.pulse().take_up(offset.0);
-        let (entry, worked) = (&entries[record as usize], &mut work.worked);
-        let outcome = match entry {
-            Entry::Event { lane, .. } if work.held.contains(lane) => Err(Unsettled::Waits),
-            Entry::Event { event, .. } => self
-                .work_one(event, &chunk.loaded.context, record, &mut worked.rows)
-                .map_err(Unsettled::Unworked),
-            Entry::Skip(reason) => Ok(Outcome::Skip(reason)),
-            Entry::Reject(reject) => Err(Unsettled::Unworked((**reject).clone().into())),
-            Entry::Wait => Err(Unsettled::Waits),
-        };
-        match outcome {
-            Ok(Outcome::Save) => worked.to_save += 1,
-            Ok(Outcome::Skip(_)) => worked.skipped.push(record),
-            Ok(Outcome::Duplicate) => worked.duplicate.push(record),
-            Err(unsettled) => {
-                if let (Unsettled::Unworked(Unworked::RetryLater(_)), Entry::Event { lane, .. }) =
-                    (&unsettled, entry)
-                    && self.order == Order::ByKey
-                {
-                    work.held.insert(*lane);
-                }
-                return self.put_aside(record, offset, unsettled, worked);
-            }
-        }
-        ControlFlow::Continue(())
-    }
-
-    /// What becomes of a record that was not settled.
-    fn put_aside(
-        &self,
-        record: u32,
-        offset: Offset,
-        unsettled: Unsettled,
-        worked: &mut WorkedChunk,
-    ) -> ControlFlow<()> {
-        let (reject, park) = match unsettled {
-            Unsettled::Waits => (Reject::new(WAITS, String::new()), ParkAs::Waiting),
-            Unsettled::Unworked(Unworked::Reject(reject)) => (reject, ParkAs::Dead),
-            Unsettled::Unworked(Unworked::RetryLater(later)) => {
-                if self.order == Order::ByPartition {
-                    worked.batch.give_up(GivenUp::Later { offset, later });
-                    return ControlFlow::Break(());
-                }
-                let RetryLater { reason, error, after } = later;
-                (Reject { reason, error }, ParkAs::Retrying(after))
-            }
-            Unsettled::Unworked(Unworked::Stop(stop)) => {
-                let reason = format!("offset {offset}: {stop}");
-                worked.batch.give_up(GivenUp::Stopped { reason });
-                return ControlFlow::Break(());
-            }
-        };
-        worked.rejections.push(Rejection { record, reject, park });
-        ControlFlow::Continue(())
-    }
-
-    fn work_one(
-        &self,
-        event: &P::Event<'_>,
-        known: &P::Context,
-        record: u32,
-        rows: &mut RowBuffer,
-    ) -> Result<Outcome, Unworked> {
-        let worked = catch_unwind(AssertUnwindSafe(|| {
-            let mut out = Out::<P::Rows>::new(rows, record);
-            let outcome = self.pipeline.work(event, known, &mut out);
-            out.close(outcome)
+    /// The work of one part, under the eyes of the pulse.
+    fn work(&self, chunk: WorkChunk<P>) -> LocalBoxFuture<'static, Worked<P>> {
+        let (desk, pulse) = (self.desk.clone(), self.desk.pulse.clone());
+        let partition = chunk.loaded.batch.fence.partition().clone();
+        // Where a future is at home, its turn ends by itself; here it ends with the records.
+        let mut work = Box::pin(unconstrained(async move {
+            let worked = work_chunk(&desk, &chunk).await;
+            (chunk, worked)
         }));
-        worked.unwrap_or_else(|panic| {
-            rows.take_back(record);
-            Err(rejected_by_panic("work", &*panic).into())
-        })
+        Box::pin(poll_fn(move |context| {
+            pulse.turn_to(Some(&partition));
+            work.as_mut().poll(context)
+        }))
     }
-}
 
-/// A part of a batch that is being worked.
-struct ChunkWork {
-    worked: WorkedChunk,
-    /// Lanes of which a record is to be tried again: what comes behind it is not worked. By their
-    /// hash: a record of another lane that has the same one waits for nothing, and comes at once.
-    held: HashSet<u64>,
-}
+    /// Goes on with a part that waits.
+    fn wait_for(&mut self, work: LocalBoxFuture<'static, Worked<P>>, ctx: &mut Context<Self>) {
+        self.num_waited += 1;
+        let (number, began) = (self.num_waited, Instant::now());
+        self.waiting.insert(number, began);
+        ctx.spawn(work.into_actor(self).map(move |worked, this, _| {
+            faults::point("WorkerActor", "Worked");
+            this.waiting.remove(&number);
+            this.hand_on(worked, began);
+        }));
+    }
 
-/// A record with nothing to show for it.
-enum Unsettled {
-    /// It comes behind one of its lane that is to be tried again.
-    Waits,
-    /// By the user's word.
-    Unworked(Unworked),
+    fn hand_on(&self, (chunk, worked): Worked<P>, began: Instant) {
+        stages::WORK.took(began.elapsed());
+        if self.waiting.is_empty() {
+            // Else the place of those that wait stays: nobody is to be taken for idle meanwhile.
+            self.post.pulse().turn_to(None);
+        }
+        // Broken off, it must not be taken for all of its part.
+        if let Some(worked) = worked.filter(|worked| !worked.batch.is_over()) {
+            self.desk.params.persisters.forward(worked);
+        }
+        chunk.done();
+    }
 }
 
 impl<P: Pipeline> Actor for WorkerActor<P> {
@@ -170,27 +97,26 @@ impl<P: Pipeline> Watched for WorkerActor<P> {
     }
 
     fn signs(&self) -> Signs {
-        // Between two messages there is nothing; what happens within one, the pulse tells.
-        Signs::default()
+        // Waiting parts wait for others, and no longer than their limit allows; what happens within
+        // one step, the pulse tells.
+        let oldest = self.waiting.values().next().copied();
+        Signs { in_hand: self.waiting.len(), oldest, busy: None }
     }
 }
 
 impl<P: Pipeline> Handler<WorkChunk<P>> for WorkerActor<P> {
     type Result = ();
 
-    fn handle(&mut self, chunk: WorkChunk<P>, _: &mut Context<Self>) {
+    fn handle(&mut self, chunk: WorkChunk<P>, ctx: &mut Context<Self>) {
         faults::point("WorkerActor", "WorkChunk");
-        if chunk.loaded.batch.is_current() {
-            self.post.pulse().turn_to(Some(chunk.loaded.batch.fence.partition()));
-            let began = Instant::now();
-            let worked = self.work_chunk(&chunk);
-            stages::WORK.took(began.elapsed());
-            self.post.pulse().turn_to(None);
-            // Broken off, it must not be taken for all of its part.
-            if !worked.batch.is_over() {
-                self.persisters.forward(worked);
-            }
+        if !chunk.loaded.batch.is_current() {
+            return chunk.done();
         }
-        chunk.done();
+        let (began, mut work) = (Instant::now(), self.work(chunk));
+        // Spawned, it is polled again at once, by a waker that counts.
+        match work.as_mut().poll(&mut TaskContext::from_waker(Waker::noop())) {
+            Poll::Ready(worked) => self.hand_on(worked, began),
+            Poll::Pending => self.wait_for(work, ctx),
+        }
     }
 }

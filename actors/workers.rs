@@ -64,7 +64,7 @@ impl<P: Pipeline> WorkerPool<P> {
         let workers = self.workers.len() as u64;
         let mut placed = vec![Vec::new(); self.workers.len()];
         loaded.events.view(|_, entries| {
-            for (record, entry) in (0u32..).zip(entries) {
+            for (record, entry) in (0u32..).zip(entries.all) {
                 // A record without an event has no lane: any worker may count it.
                 let lane = if let Entry::Event { lane, .. } = entry { *lane } else { 0 };
                 placed[usize::try_from(lane % workers).unwrap_or(0)].push(record);

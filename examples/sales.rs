@@ -73,7 +73,7 @@ impl Pipeline for Sales {
         wanted.shops.want(sold.shop_id);
     }
 
-    fn work(
+    async fn work(
         &self,
         sold: &Sold,
         known: &Known,

@@ -7,6 +7,7 @@ mod shelf;
 mod source;
 mod store;
 mod tally;
+mod waits;
 mod weather;
 mod worked;
 
@@ -14,5 +15,6 @@ pub use shelf::ShelvedRecord;
 pub use source::MemorySource;
 pub use store::{MemoryStore, SavedRow};
 pub use tally::{Tally, TallyContext, TallyRow, tally_value};
+pub use waits::{Waiting, Waits};
 pub use weather::Fault;
 pub use worked::{Given, home, work, work_due};

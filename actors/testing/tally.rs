@@ -8,18 +8,25 @@ use hashbrown::HashSet;
 use serde::Deserialize;
 
 use crate::error::{EncodeError, Reject, RetryLater, Unworked};
+use crate::own::OwnActors;
 use crate::pipeline::{Context, Keys, Out, Outcome, Pipeline};
 use crate::record::{Record, Unparsed};
 use crate::rows::Row;
+use crate::testing::waits::{Turnstile, Waiting, Waits};
 
 /// Saves each event as a row; panics for number -1, rejects -2, skips -3, and puts off what has a
-/// failing key.
+/// failing key. Before that it waits, if it is told to.
 #[derive(Debug, Default)]
 pub struct Tally {
     /// Every event in the order of its work: key, number.
     pub worked: Mutex<Vec<(u64, i64)>>,
     /// Keys whose events are to be tried again later, just now.
     pub failing: Mutex<HashSet<u64>>,
+    /// How long the work of an event waits, just now.
+    pub waits: Mutex<Waits>,
+    /// Events whose work waits.
+    pub waiting: Waiting,
+    turnstile: Turnstile,
 }
 
 /// What a record says.
@@ -82,6 +89,10 @@ impl Pipeline for Tally {
     type Context = TallyContext;
     type Rows = (TallyRow,);
 
+    fn actors(&self, own: &mut OwnActors) {
+        self.turnstile.open(own);
+    }
+
     fn parse<'a>(&self, record: &Record<'a>) -> Result<TallyEvent, Unparsed> {
         record.decode()
     }
@@ -94,7 +105,7 @@ impl Pipeline for Tally {
         wanted.0.insert(event.key);
     }
 
-    fn work(
+    async fn work(
         &self,
         event: &TallyEvent,
         known: &TallyContext,
@@ -102,6 +113,8 @@ impl Pipeline for Tally {
     ) -> Result<Outcome, Unworked> {
         assert!(known.keys > 0, "a key that was wanted was looked up");
         let row = TallyRow { key: event.key, number: event.number };
+        let waits = *self.waits.lock().expect("no test panics here");
+        waits.wait(event.key, &self.waiting, &self.turnstile).await?;
         if self.failing.lock().expect("no test panics here").contains(&event.key) {
             return Err(RetryLater::new("failing", format!("key {}", event.key)).into());
         }

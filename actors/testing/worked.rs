@@ -1,8 +1,11 @@
 //! Batches as they reach the store, made from records without any actor.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use actix::{Actor, Context, Handler};
+use futures_util::FutureExt;
 use tokio::time::Instant;
 
 use crate::arena::{RecordArena, RecordParts};
@@ -100,15 +103,16 @@ fn work_records<P: Pipeline>(
     if by_key {
         arena.iter().for_each(|record| lanes.push(lane_of(pipeline, &record).as_deref()));
     }
-    let attempt = fence.position().expect("the fence is held").attempt;
+    let position = fence.position().expect("the fence is held");
     let custody = match parked {
         None => Custody::take(fence.clone(), InHand::default(), arena.len() as u64),
         Some(_) => Custody::take_parked(fence.clone(), arena.len() as u64),
     };
     let parcel = Arc::new(Parcel::new(arena, ticket));
+    let attempt_and_turn = (position.attempt, position.turn);
     let (number, since) = (BatchNumber::next(), Instant::now());
     let held = Held { number, whole: number, parcel, custody, from, to, since, parked };
-    let batch = Arc::new(Batch::new(fence.clone(), held, lanes, attempt, home));
+    let batch = Arc::new(Batch::new(fence.clone(), held, lanes, attempt_and_turn, home));
     let pieces = pieces.max(1);
     let chunks = (0..pieces).map(|piece| work_piece(pipeline, known, &batch, piece, pieces));
     WorkedBatch { chunks: chunks.collect(), batch }
@@ -130,10 +134,10 @@ fn work_piece<P: Pipeline>(
 ) -> WorkedChunk {
     let records = u32::try_from(batch.parcel.arena.len()).expect("a test's batch is small");
     let (start, end) = (records * piece / pieces, records * (piece + 1) / pieces);
-    let rows = RowBuffer::new(P::Rows::TABLES.len());
-    let mut chunk = WorkedChunk::new(batch.clone(), (piece, pieces), rows);
+    let rows = Rc::new(RefCell::new(RowBuffer::new(P::Rows::TABLES.len())));
+    let mut chunk = WorkedChunk::new(batch.clone(), (piece, pieces), RowBuffer::default());
     for record in start..end {
-        let mut out = Out::new(&mut chunk.rows, record);
+        let mut out = Out::new(rows.clone(), record);
         let parts = batch.parcel.arena.get(record as usize);
         let outcome = work_record(pipeline, known, &parts, &mut out);
         match out.close(outcome) {
@@ -152,17 +156,21 @@ fn work_piece<P: Pipeline>(
             }
         }
     }
+    chunk.rows = rows.take();
     chunk
 }
 
-fn work_record<P: Pipeline>(
+fn work_record<'a, P: Pipeline>(
     pipeline: &P,
     known: &P::Context,
-    record: &Record<'_>,
-    out: &mut Out<'_, P::Rows>,
+    record: &Record<'a>,
+    out: &mut Out<'a, P::Rows>,
 ) -> Result<Outcome, Unworked> {
     match pipeline.parse(record) {
-        Ok(event) => pipeline.work(&event, known, out),
+        Ok(event) => {
+            let work = pipeline.work(&event, known, out);
+            work.now_or_never().expect("a batch that is made by hand waits for nothing")
+        }
         Err(Unparsed::Skip(reason)) => Ok(Outcome::Skip(reason)),
         Err(Unparsed::Reject(error)) => Err(Reject::new("unreadable record", error).into()),
     }

@@ -8,10 +8,11 @@ use std::time::Duration;
 use house::{Fixture, ROOMY, counting};
 use longshore_actors::faults;
 use longshore_actors::pipeline::Order;
+use longshore_actors::testing::Waits;
 use longshore_actors::topology::HouseDown;
 
 /// Every message of every actor that records depend on, and the steps behind their questions.
-const POINTS: [(&str, &str); 19] = [
+const POINTS: [(&str, &str); 20] = [
     ("Acquirer", "AcquirePartitions"),
     ("Acquirer", "Acquired"),
     ("PartitionActor", "ClaimAnswer"),
@@ -24,6 +25,7 @@ const POINTS: [(&str, &str); 19] = [
     ("ContextLoader", "Loaded"),
     ("WorkerPool", "LoadedBatch"),
     ("WorkerActor", "WorkChunk"),
+    ("WorkerActor", "Worked"),
     ("PersisterActor", "WorkedChunk"),
     ("PersisterActor", "Saved"),
     ("PersisterActor", "Sweep"),
@@ -41,6 +43,7 @@ async fn a_panic_at_any_message_of_any_actor_loses_nothing_and_doubles_nothing()
     for (actor, message) in POINTS {
         for nth in [0, 1, 5] {
             let mut fixture = Fixture::new(Order::ByKey, ROOMY, LATENCY, counting(3, 400));
+            *fixture.pipeline.waits.lock().expect("no panic") = Waits::Some(3);
             faults::order_panic(actor, message, nth);
             // Something for each notice: a batch that comes back, a partition that ends.
             faults::order_panic("WorkerActor", "WorkChunk", 2);

@@ -1,7 +1,7 @@
 //! Promise: whatever happens in whatever order, nothing is lost, nothing is doubled, the order by
 //! key holds, and the house goes on by itself. A whole house under virtual time, thousands of
-//! seeded schedules: slow and lost answers, refusals, panics of every actor, rebalances, zombies,
-//! offsets that an operator moves.
+//! seeded schedules: slow and lost answers, refusals, work that waits or takes too long, panics of
+//! every actor, rebalances, zombies, offsets that an operator moves.
 //!
 //! A failure names its seed; `LONGSHORE_SEED=N` runs that one alone. Schedules repeat exactly; the
 //! order of what happens within one millisecond may not.
@@ -14,10 +14,12 @@ use fastrand::Rng;
 use house::{Fixture, counting};
 use longshore_actors::door::{Door, Front};
 use longshore_actors::faults;
+use longshore_actors::in_flight::InFlightLimits;
 use longshore_actors::parked::RetryPolicy;
 use longshore_actors::pipeline::Order;
 use longshore_actors::record::NextOffset;
 use longshore_actors::supervise::RestartLimits;
+use longshore_actors::testing::Waits;
 use longshore_actors::ticket::BudgetLimits;
 use longshore_actors::topology::Supervision;
 
@@ -45,7 +47,7 @@ const ACTORS: [(&str, &[&str]); 6] = [
     ),
     ("ContextLoader", &["DecodedBatch", "Loaded"]),
     ("WorkerPool", &["LoadedBatch"]),
-    ("WorkerActor", &["WorkChunk"]),
+    ("WorkerActor", &["WorkChunk", "Worked"]),
     ("PersisterActor", &["WorkedChunk", "Saved", "Sweep"]),
 ];
 
@@ -126,9 +128,15 @@ impl Simulation {
         let lane_records = rng.u32(5..60);
         let retry = RetryPolicy { first, max, attempts: u32::MAX, lane_records };
         let room = (budget, latency);
-        let mut fixture = Fixture::retrying(order, room, values, supervision, retry);
+        let timeout = Duration::from_millis(rng.u64(40..1000));
+        let in_flight = InFlightLimits { records: rng.usize(1..40), timeout };
+        let limits = (retry, in_flight);
+        let mut fixture = Fixture::in_flight(order, room, values, supervision, limits);
         fixture.batch_records = rng.usize(1..40);
         fixture.store.set_weather(Some(seed));
+        if rng.bool() {
+            *fixture.pipeline.waits.lock().expect("no panic") = Waits::Some(rng.u64(1..60));
+        }
         Self { seed, rng, fixture, zombies: Vec::new(), happened: Happened::default() }
     }
 

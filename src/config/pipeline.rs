@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use longshore_actors::error::Fate;
 use longshore_actors::format::Format;
+use longshore_actors::in_flight::InFlightLimits;
 use longshore_actors::parked::RetryPolicy;
 use longshore_actors::pipeline::Order;
 
 use super::check::{Checks, Key};
-use super::raw::{RawBatch, RawBudget, RawFate, RawPipeline, RawRetry};
+use super::raw::{RawBatch, RawBudget, RawFate, RawPipeline, RawRetry, RawWork};
 use super::values::{BudgetChoice, List};
 use crate::positions::StartPosition;
 use crate::postgres::fates::Fates;
@@ -45,6 +46,8 @@ pub struct PipelineConfig {
     pub format: Format,
     /// The bounds of a batch as written; [`super::Config::batch`] fits them into the memory.
     pub batch: BatchLimits,
+    /// What may wait for a service at a time, and how long.
+    pub work: InFlightLimits,
     /// When parked records come back, and how often.
     pub retry: RetryPolicy,
     /// What becomes of database errors, where it is not the usual.
@@ -120,6 +123,7 @@ pub(super) fn check(
         start: raw.start,
         format: raw.format,
         batch: check_batch(checks, name, raw.batch),
+        work: check_work(checks, name, raw.work),
         retry: check_retry(checks, name, raw.retry),
         fates: check_fates(checks, name, raw.fates),
         dead_letter_budget: match raw.dead_letter_budget {
@@ -208,6 +212,18 @@ fn check_batch(checks: &mut Checks<'_>, name: &str, raw: RawBatch) -> BatchLimit
         records: checks.count(&key("records"), raw.records, default.records, 1..=1_000_000),
         bytes: checks.size(&key("bytes"), raw.bytes, default.bytes, 1..=u64::from(u32::MAX)),
         linger: checks.duration(&key("linger"), raw.linger, default.linger, lingers),
+    }
+}
+
+fn check_work(checks: &mut Checks<'_>, name: &str, raw: RawWork) -> InFlightLimits {
+    let key = |key| ["pipelines", name, "work", key];
+    let default = InFlightLimits::default();
+    let records = default.records as u64;
+    let records = checks.count(&key("in_flight"), raw.in_flight, records, 1..=100_000);
+    let limits = Duration::from_millis(10)..=Duration::from_secs(3600);
+    InFlightLimits {
+        records: usize::try_from(records).unwrap_or(default.records),
+        timeout: checks.duration(&key("timeout"), raw.timeout, default.timeout, limits),
     }
 }
 

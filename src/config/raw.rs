@@ -65,6 +65,7 @@ pub(super) struct RawPipeline {
     pub(super) start: StartPosition,
     pub(super) format: Format,
     pub(super) batch: RawBatch,
+    pub(super) work: RawWork,
     pub(super) retry: RawRetry,
     pub(super) fates: BTreeMap<String, RawFate>,
     pub(super) dead_letter_budget: Option<BudgetChoice>,
@@ -77,6 +78,13 @@ pub(super) struct RawBatch {
     pub(super) records: Option<Written<u64>>,
     pub(super) bytes: Option<Written<ByteSize>>,
     pub(super) linger: Option<Written<Duration>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table, written [pipelines.NAME.work]")]
+pub(super) struct RawWork {
+    pub(super) in_flight: Option<Written<u64>>,
+    pub(super) timeout: Option<Written<Duration>>,
 }
 
 #[derive(Default, Deserialize)]

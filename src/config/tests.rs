@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use longshore_actors::in_flight::InFlightLimits;
 use longshore_actors::pipeline::Order;
 
 use super::*;
@@ -94,6 +95,7 @@ fn everything_that_can_be_written_is_taken() {
         dead_letter_topic = "ads.events.dead-letter"
         batch = { records = 10_000, bytes = "8 MiB", linger = "50 ms" }
         dead_letter_budget = { ratio = 0.25, window = 100, per_minute = 600 }
+        work = { in_flight = 16, timeout = "2 s" }
         retry = { first = "100 ms", max = "1 h", attempts = 3, lane_records = 5 }
         fates = { "23503" = "retry", 22 = "stop", P0001 = "reject" }
         [http]
@@ -110,6 +112,8 @@ fn everything_that_can_be_written_is_taken() {
         ("ads", StartPosition::Latest, Some(Order::Unordered))
     );
     assert_eq!(eu.dead_letter_topic.as_deref(), Some("ads.events.dead-letter"));
+    let work = InFlightLimits { records: 16, timeout: Duration::from_secs(2) };
+    assert_eq!(eu.work, work);
     let budget = DeadLetterBudget { ratio: 0.25, window: 100, per_minute: 600 };
     assert_eq!(eu.dead_letter_budget, Some(budget));
 }

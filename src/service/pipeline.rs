@@ -102,6 +102,7 @@ impl<P: PostgresPipeline> AnyPipeline for P {
             order: start.pipeline.order.unwrap_or(P::ORDER),
             budget: start.config.tickets(),
             workers: start.config.workers,
+            in_flight: start.pipeline.work,
             sessions: start.config.database.connections,
             store: Arc::new(start.store::<P>(owner.clone(), repeats.clone(), queries.clone())),
             lookups: Arc::new(PostgresLookups::<P>::new(queries, repeats)),

@@ -122,7 +122,7 @@ impl Pipeline for Things {
         lane.push((thing.id % 10) as u8);
     }
 
-    fn work(
+    async fn work(
         &self,
         thing: &Thing,
         (): &(),

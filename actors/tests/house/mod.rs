@@ -9,6 +9,7 @@ use longshore_actors::conservation::Conservation;
 use longshore_actors::door::{Door, Front};
 use longshore_actors::gate::Gate;
 use longshore_actors::health::ActorState;
+use longshore_actors::in_flight::InFlightLimits;
 use longshore_actors::parked::RetryPolicy;
 use longshore_actors::pipeline::Order;
 use longshore_actors::record::{Offset, PartitionId};
@@ -69,6 +70,30 @@ impl Fixture {
         supervision: Supervision,
         retry: RetryPolicy,
     ) -> Self {
+        let in_flight = InFlightLimits::default();
+        Self::in_flight(order, (budget, latency), values, supervision, (retry, in_flight))
+    }
+
+    /// The same with other limits of what is in flight.
+    pub(crate) fn in_flight(
+        order: Order,
+        (budget, latency): (BudgetLimits, Duration),
+        values: HashMap<PartitionId, Vec<Vec<u8>>>,
+        supervision: Supervision,
+        limits: (RetryPolicy, InFlightLimits),
+    ) -> Self {
+        Self::placed(Placement::Here, order, (budget, latency), values, supervision, limits)
+    }
+
+    /// The same with actors elsewhere.
+    pub(crate) fn placed(
+        placement: Placement,
+        order: Order,
+        (budget, latency): (BudgetLimits, Duration),
+        values: HashMap<PartitionId, Vec<Vec<u8>>>,
+        supervision: Supervision,
+        (retry, in_flight): (RetryPolicy, InFlightLimits),
+    ) -> Self {
         let pipeline = Arc::new(Tally::default());
         let (store, source) = (MemoryStore::new(latency), MemorySource::default());
         store.set_retry(retry);
@@ -77,11 +102,12 @@ impl Fixture {
             order,
             budget,
             workers: 3,
+            in_flight,
             sessions: 2,
             store: Arc::new(store.clone()),
             lookups: Arc::new(store.clone()),
             source: Arc::new(source.clone()),
-            placement: Placement::Here,
+            placement,
             retry,
             gate: Gate::default(),
             supervision,

@@ -61,7 +61,7 @@ impl Pipeline for Ads {
         wanted.saved.want(event.event_id);
     }
 
-    fn work(
+    async fn work(
         &self,
         event: &AdEvent<'_>,
         known: &Known,

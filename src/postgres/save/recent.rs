@@ -77,7 +77,8 @@ mod tests {
     use super::*;
 
     fn position(attempt: u32) -> Position {
-        Position { epoch: 1, expected: longshore_actors::record::NextOffset(0), attempt }
+        let expected = longshore_actors::record::NextOffset(0);
+        Position { epoch: 1, expected, attempt, turn: 0 }
     }
 
     #[test]

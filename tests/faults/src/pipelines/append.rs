@@ -66,7 +66,7 @@ impl Pipeline for Append {
 
     fn keys(&self, _said: &Said<'_>, (): &mut ()) {}
 
-    fn work(
+    async fn work(
         &self,
         said: &Said<'_>,
         (): &(),

@@ -1,0 +1,42 @@
+//! What a worker works with: the user's code, the order and the limits of its work, and whose turn
+//! it is. Shared with the parts of batches that it works.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use crate::health::Pulse;
+use crate::in_flight::InFlightLimits;
+use crate::persister::Persisters;
+use crate::pipeline::{Order, Pipeline};
+use crate::turns::Turns;
+
+/// What all workers of a pipeline have in common.
+pub(crate) struct WorkParams<P> {
+    pub(crate) pipeline: Arc<P>,
+    pub(crate) order: Order,
+    pub(crate) limits: InFlightLimits,
+    /// One permit a record in flight.
+    pub(crate) in_flight: Semaphore,
+    /// Downstream.
+    pub(crate) persisters: Persisters,
+}
+
+impl<P: Pipeline> WorkParams<P> {
+    pub(crate) fn new(
+        pipeline: Arc<P>,
+        order: Order,
+        limits: InFlightLimits,
+        persisters: Persisters,
+    ) -> Self {
+        let in_flight = Semaphore::new(limits.records.clamp(1, Semaphore::MAX_PERMITS));
+        Self { pipeline, order, limits, in_flight, persisters }
+    }
+}
+
+/// What one worker works with.
+pub(crate) struct Desk<P> {
+    pub(crate) params: Arc<WorkParams<P>>,
+    pub(crate) turns: Turns,
+    pub(crate) pulse: Pulse,
+}
