@@ -363,6 +363,8 @@ impl<P: Pipeline> Builder<P> {
                 gone.take_over(actor.recipient());
             },
         );
+        // Started first, they hear of everybody: also of who hangs before its second report.
+        self.children.rotate_right(2);
         health
     }
 

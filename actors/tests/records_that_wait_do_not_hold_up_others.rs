@@ -230,7 +230,7 @@ async fn work_may_ask_an_actor_of_the_pipelines_own() {
 /// In real time, and on threads that can hang.
 #[actix::test]
 async fn work_that_blocks_after_a_wait_is_found_at_its_record() {
-    let supervision = Supervision { stuck_after: MOMENT * 30, ..Supervision::default() };
+    let supervision = Supervision { stuck_after: Duration::from_secs(2), ..Supervision::default() };
     let limits = (RetryPolicy::default(), InFlightLimits::default());
     let mut fixture = Fixture::placed(
         Placement::Threads,
