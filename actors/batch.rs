@@ -233,13 +233,20 @@ pub struct WorkChunk<P: Pipeline> {
     pub piece: u32,
     /// The number of parts of the batch.
     pub pieces: u32,
+    /// The number in its group of the batch's first record (own writes only).
+    pub first: u32,
     worked: bool,
 }
 
 impl<P: Pipeline> WorkChunk<P> {
     /// Part `piece.0` of `piece.1` of a batch.
-    pub fn new(loaded: Arc<LoadedBatch<P>>, records: ChunkRecords, piece: (u32, u32)) -> Self {
-        Self { loaded, records, piece: piece.0, pieces: piece.1, worked: false }
+    pub fn new(
+        loaded: Arc<LoadedBatch<P>>,
+        records: ChunkRecords,
+        piece: (u32, u32),
+        first: u32,
+    ) -> Self {
+        Self { loaded, records, piece: piece.0, pieces: piece.1, first, worked: false }
     }
 
     /// It was worked, and what came of it was sent on.
@@ -372,6 +379,10 @@ pub enum GivenUp {
         /// The owner that stands there, `None` after an operator moved the offset.
         owner: Option<String>,
     },
+    /// Its group was rolled back for certain, and it can go again at once.
+    RolledBack,
+    /// Its group was rolled back: the database refuses these records.
+    Refused(Vec<(Offset, Reject)>),
     /// Its transaction took too long.
     TooSlow {
         /// What the store says.

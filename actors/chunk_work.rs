@@ -22,7 +22,7 @@ use crate::error::{Reject, RetryLater, Unworked};
 use crate::in_flight::{Flight, Landed, Place, Worked};
 use crate::parcel::Parcel;
 use crate::parked::{ParkAs, WAITS};
-use crate::pipeline::{Order, Out, Outcome, Pipeline, SharedRows};
+use crate::pipeline::{Context as PipelineContext, Order, Out, Outcome, Pipeline, SharedRows};
 use crate::record::Offset;
 use crate::rows::{RowBuffer, RowSet};
 use crate::turns::{Called, Lane, Turn};
@@ -37,23 +37,45 @@ pub(crate) async fn work_chunk<P: Pipeline>(
 ) -> Option<WorkedChunk> {
     let (pipeline, known) = (&*desk.params.pipeline, &*chunk.loaded.context);
     let work = chunk.loaded.events.view(|parcel, entries| -> LocalBoxFuture<'_, _> {
-        let begin = |event, record, rows| work_record(pipeline, event, known, record, rows);
+        let begin = |event, record, rows| {
+            work_record(pipeline, event, known, (record, chunk.first + record), rows)
+        };
         Box::pin(ChunkWork::new((desk, chunk), parcel, entries.all, begin).run())
     });
     work.await
 }
 
-/// Works one record.
+/// Works one record, which is number `number` of its group where there is one.
 async fn work_record<P: Pipeline>(
     pipeline: &P,
     event: &P::Event<'_>,
     known: &P::Context,
-    record: u32,
+    (record, number): (u32, u32),
     rows: SharedRows,
 ) -> Worked {
-    let mut out = Out::<P::Rows>::new(rows, record);
+    if P::Context::OWN_WRITES {
+        // What a record has changed that was broken off.
+        known.take_back();
+    }
+    let mut out = Out::<P::Rows>::new(rows.clone(), record);
     let outcome = pipeline.work(event, known, &mut out).await;
-    out.close(outcome)
+    let outcome = out.close(outcome);
+    if P::Context::OWN_WRITES && outcome == Ok(Outcome::Save) {
+        return keep(known, (record, number), &rows);
+    }
+    outcome
+}
+
+/// Keeps what a record has changed that is to be saved.
+fn keep(known: &impl PipelineContext, (record, number): (u32, u32), rows: &SharedRows) -> Worked {
+    let mut rows = rows.borrow_mut();
+    known.keep(number, rows.identity_of(record)).map_or_else(
+        |error| {
+            rows.take_back(record);
+            Err(Reject::new("value that a column cannot hold", error.to_string()).into())
+        },
+        |()| Ok(Outcome::Save),
+    )
 }
 
 /// See the module. `B` begins to work an event, `F` is the work of one.
@@ -149,6 +171,10 @@ where
 
     fn lane(&self, hash: u64) -> Option<Lane> {
         let incarnation = self.chunk.loaded.batch.fence.incarnation();
+        if P::Context::OWN_WRITES {
+            // Each must see what became of the one before it.
+            return Some(Lane::Records(incarnation, 0));
+        }
         // Ordered by partition, all have the same hash.
         (self.desk.params.order != Order::Unordered).then_some(Lane::Records(incarnation, hash))
     }

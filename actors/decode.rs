@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use hashbrown::DefaultHashBuilder;
+use hashbrown::{DefaultHashBuilder, HashMap};
 
 use crate::batch::Parcel;
 use crate::decoded::{Decoded, Entry};
@@ -29,6 +29,8 @@ pub(crate) struct Decoder<P> {
 pub(crate) struct Reading<'a> {
     /// A record that is judged before it is read.
     pub(crate) verdict: Option<&'a Verdict>,
+    /// More of them, by offset.
+    pub(crate) refused: &'a HashMap<Offset, Reject>,
     /// The lanes whose records wait; `None` for records that were parked before.
     pub(crate) held: Option<&'a HeldLanes>,
     /// Where progress is told.
@@ -71,13 +73,18 @@ impl<P: Pipeline> Decoder<P> {
     ) -> Entry<P::Event<'a>> {
         reading.pulse.take_up(record.offset.0);
         let by_key = self.order == Order::ByKey;
-        let read = match reading.verdict.filter(|verdict| verdict.offset == record.offset) {
+        let condemned = reading.verdict.filter(|verdict| verdict.offset == record.offset);
+        let mut read = match condemned {
             Some(verdict) => Entry::Reject(Box::new(verdict.reject.clone())),
             None => self.read(record, keys, reading),
         };
         if by_key {
             let has_lane = matches!(read, Entry::Event { .. } | Entry::Wait);
             lanes.push(has_lane.then_some(&self.lane));
+        }
+        // Read all the same: it is parked with its lane.
+        if let (Some(reject), Entry::Event { .. }) = (reading.refused.get(&record.offset), &read) {
+            read = Entry::Reject(Box::new(reject.clone()));
         }
         read
     }

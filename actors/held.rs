@@ -57,6 +57,13 @@ impl HeldBatches {
         self.queue.insert(self.sent, held);
     }
 
+    /// Nothing is on its way any more. Whoever waits for another pass must not keep one: somebody
+    /// may wait to be alone.
+    pub(crate) fn unsend(&mut self) {
+        self.sent = 0;
+        self.queue.iter().for_each(|held| held.custody.give_back_pass());
+    }
+
     /// Cuts everything in hand into parts of `most` records; nothing of it is on its way any more.
     pub(crate) fn cut_all(&mut self, most: usize) {
         self.sent = 0;
@@ -171,9 +178,7 @@ impl HeldBatches {
                 held.custody.committed();
             }
         }
-        self.sent = 0;
-        // Whoever waits for another pass must not keep one: somebody may wait to be alone.
-        self.queue.iter().for_each(|held| held.custody.give_back_pass());
+        self.unsend();
         let next = self.queue.front().map_or(self.handed_in, |held| held.from);
         if next == saved_to { Ok(()) } else { Err(next) }
     }

@@ -5,6 +5,7 @@
 
 mod marks;
 mod recovery;
+mod refused;
 mod returns;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use actix::prelude::*;
 use tokio::time::Instant;
 use tracing::debug;
 
+use self::refused::Refused;
 use self::returns::{Returning, Stall};
 use crate::acquirer::ClaimAnswer;
 use crate::batch::{Batch, BatchGivenUp, BatchSaved, DecodedBatch, GivenUp, HandedInBatch, Home};
@@ -22,7 +24,7 @@ use crate::faults;
 use crate::front::PartitionParams;
 use crate::health::Signs;
 use crate::held::HeldBatches;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Context as _, Pipeline};
 use crate::ports::{StopReason, Stored};
 use crate::record::NextOffset;
 use crate::register::{BeginAgain, Registered, RowSeen};
@@ -56,6 +58,8 @@ pub struct PartitionActor<P: Pipeline> {
     stall: Option<Stall>,
     /// A record that is judged already.
     verdict: Option<Verdict>,
+    /// What the store refused of the batch that was rolled back.
+    refused: Refused,
     /// Nothing is read for a lane's sake.
     is_lane_full: bool,
 }
@@ -88,6 +92,7 @@ impl<P: Pipeline> PartitionActor<P> {
             returning: Returning::Idle,
             stall: None,
             verdict: None,
+            refused: Refused::default(),
             is_lane_full: false,
         }
     }
@@ -96,7 +101,7 @@ impl<P: Pipeline> PartitionActor<P> {
     fn begin_at(&mut self, position: NextOffset) {
         self.held.begin_at(position);
         (self.state, self.returning) = (State::Flowing, Returning::Idle);
-        self.is_lane_full = false;
+        (self.is_lane_full, self.refused) = (false, Refused::default());
         if !self.own.fence.is_halted() {
             self.own.source.seek(&self.own.fence, position);
         }
@@ -116,6 +121,8 @@ impl<P: Pipeline> PartitionActor<P> {
             }
             (Mark::Set, Some(_)) if self.held.is_any_sent() => {}
             (Mark::Set, Some(_)) => self.send_next(ctx),
+            // The next one must see what this one changes.
+            (Mark::Set, None) if P::Context::OWN_WRITES && self.held.is_any_sent() => {}
             (Mark::Set, None) => {
                 while let Some(next) = self.held.next() {
                     if !next.custody.has_pass() {
@@ -125,6 +132,9 @@ impl<P: Pipeline> PartitionActor<P> {
                         next.custody.keep(pass);
                     }
                     self.send_next(ctx);
+                    if P::Context::OWN_WRITES {
+                        return;
+                    }
                 }
             }
         }
@@ -147,6 +157,7 @@ impl<P: Pipeline> PartitionActor<P> {
         let verdict = self.careful.and_then(|careful| careful.verdict());
         let reading = Reading {
             verdict: verdict.as_ref().or(self.verdict.as_ref()),
+            refused: self.refused.records(),
             held: held.parked.is_none().then(|| self.own.fence.lanes()),
             pulse,
         };
@@ -239,6 +250,7 @@ impl<P: Pipeline> Handler<BatchSaved> for PartitionActor<P> {
         self.own.post.pulse().step();
         self.busy_at = Instant::now();
         self.most = self.most.saturating_add(self.most / MOST_GROWS + 1);
+        self.refused.saved(saved.to);
         if let Some(held) = self.held.saved(saved.to) {
             self.go_on_carefully(&held);
             if held.parked.is_some() {
@@ -263,6 +275,8 @@ impl<P: Pipeline> Handler<BatchGivenUp> for PartitionActor<P> {
             GivenUp::Lost { .. } | GivenUp::Fenced { owner: None } => self.recover(ctx),
             GivenUp::Fenced { owner } => self.stop(StopReason::Fenced { owner }),
             GivenUp::TooSlow { reason } => self.take_smaller(&reason, ctx),
+            GivenUp::RolledBack => self.send_anew(ctx),
+            GivenUp::Refused(refused) => self.send_without(refused, ctx),
             GivenUp::Later { offset, later } => self.stall(offset, later, ctx),
             GivenUp::LaneFull { reason } => self.wait_for_lane(reason),
             GivenUp::Stopped { reason } => self.stop(StopReason::Failed { reason }),

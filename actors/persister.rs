@@ -10,9 +10,10 @@ use actix::prelude::*;
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::batch::{Batch, GivenUp, WorkedBatch, WorkedChunk};
+use crate::batch::{GivenUp, WorkedBatch, WorkedChunk};
 use crate::error::SaveError;
 use crate::faults;
+use crate::group::{self, WorkedGroup};
 use crate::health::{Pulse, Signs};
 use crate::ports::{BatchReport, CommitBoard, SessionId, Store};
 use crate::stage::Stage;
@@ -28,10 +29,17 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// The persisters of a house; each partition is pinned to one, so that no two transactions of a
 /// house ever wait for the same offset row.
 #[derive(Clone)]
-pub(crate) struct Persisters(Vec<Stage<WorkedChunk>>);
+pub(crate) struct Persisters(Vec<PersisterStages>);
+
+/// The places of one persister.
+#[derive(Clone)]
+pub(crate) struct PersisterStages {
+    pub(crate) chunks: Stage<WorkedChunk>,
+    pub(crate) groups: Stage<WorkedGroup>,
+}
 
 impl Persisters {
-    pub(crate) fn new(stages: Vec<Stage<WorkedChunk>>) -> Self {
+    pub(crate) fn new(stages: Vec<PersisterStages>) -> Self {
         Self(stages)
     }
 
@@ -40,7 +48,12 @@ impl Persisters {
         let partition = worked.batch.fence.partition();
         let topic: usize = partition.topic.bytes().map(usize::from).sum();
         let pinned = (topic + partition.index.unsigned_abs() as usize) % self.0.len();
-        self.0[pinned].forward(worked);
+        self.0[pinned].chunks.forward(worked);
+    }
+
+    /// Sends a worked group to the persister of its session.
+    pub(crate) fn forward_group(&self, worked: WorkedGroup) {
+        self.0[worked.session.id().0].groups.forward(worked);
     }
 }
 
@@ -127,7 +140,7 @@ impl PersisterActor {
         match answer {
             Ok(reports) => {
                 for (worked, report) in group.iter().zip(reports) {
-                    self.tell_report(&worked.batch, report);
+                    group::tell(&self.board, &worked.batch, report);
                 }
             }
             Err(SaveError::Unknown { message, settled }) => {
@@ -144,6 +157,13 @@ impl PersisterActor {
                     worked.batch.give_up(GivenUp::TooSlow { reason: reason.clone() });
                 }
             }
+            // The transaction of a group is over: what it read is read anew.
+            Err(SaveError::Retry(reason) | SaveError::RetryNow(reason)) => {
+                warn!(session = self.session.0, reason, "a group is done again");
+                for worked in group {
+                    worked.batch.give_up(GivenUp::Lost { outcome_unknown: false });
+                }
+            }
             Err(error) => {
                 for worked in group {
                     worked.batch.give_up(GivenUp::Stopped { reason: error.to_string() });
@@ -152,16 +172,23 @@ impl PersisterActor {
         }
     }
 
-    fn tell_report(&self, batch: &Arc<Batch>, report: BatchReport) {
-        match report {
-            BatchReport::Saved(settled) => {
-                self.board.leave(batch.fence.partition(), batch.to);
-                batch.settle(settled);
-            }
-            BatchReport::Stale => batch.give_up(GivenUp::Lost { outcome_unknown: false }),
-            BatchReport::LaneFull { reason } => batch.give_up(GivenUp::LaneFull { reason }),
-            BatchReport::Fenced { owner } => batch.give_up(GivenUp::Fenced { owner }),
-        }
+    /// Saves a group in the transaction that it came with.
+    fn save_group(&mut self, worked: WorkedGroup, ctx: &mut Context<Self>) {
+        self.saving_since = Some(Instant::now());
+        let WorkedGroup { batches, changes, mut session } = worked;
+        let store = self.store.clone();
+        let saving = async move {
+            let answer = store.save_open(session.id(), &batches, &changes).await;
+            session.is_over();
+            (batches, answer, session)
+        };
+        ctx.spawn(saving.into_actor(self).map(|(batches, answer, session), this, _| {
+            faults::point("PersisterActor", "GroupSaved");
+            this.saving_since = None;
+            this.tell(&batches, answer);
+            // The next group of these partitions may want the session.
+            drop((batches, session));
+        }));
     }
 
     /// Drops batches of ended assignments and of older attempts, and their tickets with them.
@@ -251,6 +278,15 @@ impl Drop for PersisterActor {
         if self.saving_since.is_some() {
             self.store.abort(self.session);
         }
+    }
+}
+
+impl Handler<WorkedGroup> for PersisterActor {
+    type Result = ();
+
+    fn handle(&mut self, group: WorkedGroup, ctx: &mut Context<Self>) {
+        faults::point("PersisterActor", "WorkedGroup");
+        self.save_group(group, ctx);
     }
 }
 

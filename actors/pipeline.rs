@@ -76,6 +76,28 @@ pub type KeysOf<P> = <<P as Pipeline>::Context as Context>::Keys;
 pub trait Context: Send + Sync + 'static {
     /// The keys to look up, gathered from a batch.
     type Keys: Keys;
+
+    /// Whether records change what they look up: then it is read, worked and saved in one
+    /// transaction; see [`crate::own_writes`].
+    const OWN_WRITES: bool = false;
+
+    /// Keeps what record number `record` of the group has changed: it is to be saved. `identity`:
+    /// the key of its first row.
+    ///
+    /// # Errors
+    /// A changed row that the store could never hold; then it is taken back.
+    fn keep(&self, _record: u32, _identity: &[u8]) -> Result<(), EncodeError> {
+        Ok(())
+    }
+
+    /// Takes back what a record has changed that is not to be saved.
+    fn take_back(&self) {}
+
+    /// The rows that the group has changed, each as it is now with the number of the record that
+    /// changed it last, in the order of the changed tables.
+    fn changes(&self) -> RowBuffer {
+        RowBuffer::default()
+    }
 }
 
 /// Keys of one or several batches, distinct.

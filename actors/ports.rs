@@ -6,14 +6,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::future::BoxFuture;
 use hashbrown::HashMap;
 
-use crate::batch::WorkedBatch;
+use crate::batch::{Batch, WorkedBatch};
 use crate::caution::Caution;
 use crate::conservation::Settled;
-use crate::error::{SaveError, StoreError};
+use crate::error::{Reject, SaveError, StoreError};
 use crate::fence::Fence;
 use crate::parked::DueBatch;
 use crate::pipeline::{KeysOf, Pipeline};
 use crate::record::{NextOffset, Offset, PartitionId};
+use crate::rows::RowBuffer;
 
 /// One of the store's saving sessions: a connection of its own with at most one transaction.
 /// Each PersisterActor has one; partitions are pinned to it.
@@ -74,6 +75,16 @@ pub trait Store: Send + Sync + 'static {
         &'a self,
         session: SessionId,
         group: &'a [WorkedBatch],
+    ) -> BoxFuture<'a, Result<Vec<BatchReport>, SaveError>>;
+
+    /// Saves a group in the transaction that [`OwnWrites::open`] began on `session`: rows, `changes`
+    /// of what was looked up, parked records, offsets; all of it or nothing. One answer for each
+    /// batch, in their order. The transaction is over in any case.
+    fn save_open<'a>(
+        &'a self,
+        session: SessionId,
+        group: &'a [WorkedBatch],
+        changes: &'a RowBuffer,
     ) -> BoxFuture<'a, Result<Vec<BatchReport>, SaveError>>;
 
     /// Ends the session's transaction by closing its connection, from any thread.
@@ -174,6 +185,11 @@ pub enum BatchReport {
         /// Which, and what to do.
         reason: String,
     },
+    /// Rolled back for certain, for the sake of another batch or of another writer: to be sent
+    /// again (own writes only).
+    RolledBack,
+    /// Rolled back: the database refuses these records, by their index (own writes only).
+    Refused(Vec<(u32, Reject)>),
     /// The database has another epoch or offset: it was left out.
     Fenced {
         /// The owner that stands in the row; `None` after an operator moved the offset.
@@ -185,6 +201,45 @@ pub enum BatchReport {
 pub trait Lookups<P: Pipeline>: Send + Sync + 'static {
     /// Looks up all keys in one go.
     fn load<'a>(&'a self, keys: &'a KeysOf<P>) -> BoxFuture<'a, Result<P::Context, StoreError>>;
+}
+
+/// The bulk lookups of a pipeline whose records change what they look up.
+pub trait OwnWrites<P: Pipeline>: Send + Sync + 'static {
+    /// Begins the transaction of a group on `session`: locks the partitions' rows and checks their
+    /// fences, then reads and locks what `keys` name, in the order of the keys. If a batch may not
+    /// go, nothing is begun.
+    fn open<'a>(
+        &'a self,
+        session: SessionId,
+        group: &'a [Arc<Batch>],
+        keys: &'a KeysOf<P>,
+    ) -> BoxFuture<'a, Result<Opened<P::Context>, SaveError>>;
+}
+
+/// The answer to [`OwnWrites::open`].
+#[derive(Debug)]
+pub enum Opened<C> {
+    /// The transaction stands, and this is what was read in it.
+    Open(C),
+    /// Some batches may not go; `None` for those that may.
+    LeftOut(Vec<Option<BatchReport>>),
+}
+
+/// Where a house gets its context from.
+pub enum ContextSource<P: Pipeline> {
+    /// Reference data, which may be read ahead of earlier saves.
+    Lookups(Arc<dyn Lookups<P>>),
+    /// What the records themselves change.
+    OwnWrites(Arc<dyn OwnWrites<P>>),
+}
+
+impl<P: Pipeline> Clone for ContextSource<P> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Lookups(lookups) => Self::Lookups(lookups.clone()),
+            Self::OwnWrites(own_writes) => Self::OwnWrites(own_writes.clone()),
+        }
+    }
 }
 
 /// The thread that records come from, as the house talks to it. No call waits.

@@ -162,6 +162,11 @@ impl RowBuffer {
         Self { tables: (0..num_tables).map(|_| TableRows::default()).collect() }
     }
 
+    /// The number of tables.
+    pub fn num_tables(&self) -> usize {
+        self.tables.len()
+    }
+
     /// The rows of the table at `index` in declared order.
     ///
     /// # Panics
@@ -171,12 +176,13 @@ impl RowBuffer {
     }
 
     /// Appends a row of `record` to the table at `index`.
-    pub(crate) fn push(
-        &mut self,
-        index: usize,
-        record: u32,
-        row: &impl Row,
-    ) -> Result<(), EncodeError> {
+    ///
+    /// # Errors
+    /// A value that the store cannot hold.
+    ///
+    /// # Panics
+    /// If there is no such table.
+    pub fn push(&mut self, index: usize, record: u32, row: &impl Row) -> Result<(), EncodeError> {
         self.tables[index].push(record, row)
     }
 
@@ -185,6 +191,13 @@ impl RowBuffer {
     pub(crate) fn unite(num_tables: usize, buffers: &[Self]) -> Result<Self, EncodeError> {
         let table = |index: usize| TableRows::unite(buffers.iter().map(|rows| rows.table(index)));
         Ok(Self { tables: (0..num_tables).map(table).collect::<Result<_, _>>()? })
+    }
+
+    /// The key of the first table's last row if `record` wrote it; else nothing.
+    pub(crate) fn identity_of(&self, record: u32) -> &[u8] {
+        let Some(table) = self.tables.first() else { return &[] };
+        let last = table.len().checked_sub(1).map(|last| table.get(last));
+        last.filter(|row| row.record == record).map_or(&[], |row| row.key)
     }
 
     /// Takes back all rows of `record`, which must be the last that wrote any: its rows go or stay

@@ -9,20 +9,22 @@ use hashbrown::DefaultHashBuilder;
 use tokio::sync::watch;
 
 use crate::acquirer::{AcquirePartitions, Acquirer};
-use crate::batch::{DecodedBatch, LoadedBatch, WorkChunk};
+use crate::batch::{DecodedBatch, LoadedBatch};
 use crate::conservation::Ledger;
 use crate::context::ContextLoader;
 use crate::desk::WorkParams;
 use crate::front::HouseFront;
 use crate::gate::Gate;
-use crate::health::{HealthBoard, HouseHealth};
+use crate::group::{LoadedGroup, Sessions};
+use crate::health::HealthBoard;
 use crate::health_actor::HealthActor;
 use crate::in_flight::InFlightLimits;
 use crate::own::OwnActors;
+use crate::own_writes::OwnWritesLoader;
 use crate::parked::RetryPolicy;
-use crate::persister::{PersisterActor, Persisters};
+use crate::persister::{PersisterActor, PersisterStages, Persisters};
 use crate::pipeline::{Order, Pipeline};
-use crate::ports::{CommitBoard, Lookups, SessionId, Source, Store};
+use crate::ports::{CommitBoard, ContextSource, Lookups, OwnWrites, SessionId, Source, Store};
 use crate::stage::Stage;
 use crate::supervise::{Ender, Office, Post, RestartLimits, Watched, Who};
 use crate::supervisor::{Child, Supervisor, SupervisorParams};
@@ -30,8 +32,9 @@ use crate::threads::{Thread, Threads};
 use crate::ticket::{Budget, BudgetLimits};
 use crate::watcher::PositionWatcher;
 use crate::worker::WorkerActor;
-use crate::workers::{CHUNK_RECORDS, WorkerPool};
+use crate::workers::{CHUNK_RECORDS, PoolStages, WorkerPool, WorkerStages};
 
+pub use crate::house::House;
 pub use crate::register::Register;
 pub use crate::supervisor::HouseDown;
 
@@ -59,7 +62,7 @@ pub struct HouseParams<P: Pipeline> {
     /// Offsets and rows.
     pub store: Arc<dyn Store>,
     /// Context.
-    pub lookups: Arc<dyn Lookups<P>>,
+    pub context: ContextSource<P>,
     /// The thread that reads.
     pub source: Arc<dyn Source>,
     /// Where the actors live.
@@ -96,15 +99,6 @@ pub enum Placement {
     Here,
 }
 
-/// A running house. Everything in it ends with [`House::stop`].
-pub struct House<P: Pipeline> {
-    front: Arc<HouseFront<P>>,
-    health: HealthBoard,
-    down: watch::Receiver<Option<HouseDown>>,
-    /// Ends the Supervisor, and all others with it.
-    end: Ender,
-}
-
 impl<P: Pipeline> House<P> {
     /// Starts all actors but the partitions'. Must be called inside an actix system.
     pub fn build(params: HouseParams<P>) -> Self {
@@ -132,63 +126,7 @@ impl<P: Pipeline> House<P> {
             loader,
             acquirer,
         };
-        Self { front: Arc::new(front), health, down, end }
-    }
-
-    /// The front, for the thread that reads.
-    pub fn front(&self) -> Arc<HouseFront<P>> {
-        self.front.clone()
-    }
-
-    /// What became of all records so far.
-    pub fn ledger(&self) -> &Ledger {
-        &self.front.ledger
-    }
-
-    /// How all actors are.
-    pub fn health(&self) -> HouseHealth {
-        self.health.snapshot()
-    }
-
-    /// Where the health of all actors is read, for longer than the house stands.
-    pub fn health_board(&self) -> HealthBoard {
-        self.health.clone()
-    }
-
-    /// The partitions that it holds.
-    pub fn register(&self) -> Register {
-        self.front.register.clone()
-    }
-
-    /// Waits until the house cannot go on.
-    pub async fn down(&self) -> HouseDown {
-        let mut down = self.down.clone();
-        match down.wait_for(Option::is_some).await.as_deref() {
-            Ok(Some(down)) => down.clone(),
-            _ => HouseDown::Restarts { reason: "the Supervisor ended".to_owned() },
-        }
-    }
-
-    /// Notes in the rows of all partitions that nothing of ours is in hand, after a drain: what was
-    /// left unsettled is let go, and nobody died over it. Waits `limit` at most.
-    pub async fn rest(&self, limit: Duration) {
-        let left = self.front.register.partitions().into_iter().map(|entry| entry.fence);
-        let fences: Vec<_> = left.chain(self.front.register.take_to_rest()).collect();
-        let rested = self.front.params.store.rest(&fences);
-        if !fences.is_empty() && !matches!(tokio::time::timeout(limit, rested).await, Ok(Ok(()))) {
-            tracing::debug!("what was let go is not noted");
-        }
-    }
-
-    /// Ends all actors and their threads. What they hold unsettled is given up, so drain first.
-    pub fn stop(self) {
-        self.front.threads.stop();
-    }
-}
-
-impl<P: Pipeline> Drop for House<P> {
-    fn drop(&mut self) {
-        self.end.end();
+        Self::new(front, health, down, end)
     }
 }
 
@@ -257,8 +195,9 @@ impl<P: Pipeline> Builder<P> {
         let threads = [self.threads.start(), self.threads.start()];
         let stages = (0..self.params.sessions).map(|session| {
             let (store, board) = (self.params.store.clone(), self.board.clone());
-            let stage = Stage::new("PersisterActor");
-            let place = stage.clone();
+            let name = "PersisterActor";
+            let stages = PersisterStages { chunks: Stage::new(name), groups: Stage::new(name) };
+            let place = stages.clone();
             // At worst all parts of all batches are pinned to one session.
             let who = Who::Standing("PersisterActor", session);
             self.child(
@@ -266,58 +205,95 @@ impl<P: Pipeline> Builder<P> {
                 move |post| {
                     PersisterActor::new(SessionId(session), store.clone(), board.clone(), post)
                 },
-                move |actor| place.take_over(actor.recipient()),
+                move |actor| {
+                    place.chunks.take_over(actor.clone().recipient());
+                    place.groups.take_over(actor.recipient());
+                },
             );
-            stage
+            stages
         });
         Persisters::new(stages.collect())
     }
 
-    fn workers(&mut self, persisters: &Persisters) -> Vec<Stage<WorkChunk<P>>> {
+    fn workers(&mut self, persisters: &Persisters) -> Vec<WorkerStages<P>> {
         let HouseParams { pipeline, order, in_flight, .. } = &self.params;
         let params = WorkParams::new(pipeline.clone(), *order, *in_flight, persisters.clone());
         let params = Arc::new(params);
         let workers = (0..self.params.workers.max(1)).map(|number| {
             let params = params.clone();
-            let stage = Stage::new("WorkerActor");
-            let place = stage.clone();
+            let name = "WorkerActor";
+            let stages = WorkerStages { chunks: Stage::new(name), groups: Stage::new(name) };
+            let place = stages.clone();
             let thread = self.threads.start();
             // One part of each batch where order binds, else the budget's records in parts.
             self.child(
                 (Who::Standing("WorkerActor", number), thread, self.chunks()),
                 move |post| WorkerActor::new(params.clone(), post),
-                move |actor| place.take_over(actor.recipient()),
+                move |actor| {
+                    place.chunks.take_over(actor.clone().recipient());
+                    place.groups.take_over(actor.recipient());
+                },
             );
-            stage
+            stages
         });
         workers.collect()
     }
 
-    fn pool(
-        &mut self,
-        workers: Vec<Stage<WorkChunk<P>>>,
-        persisters: Persisters,
-    ) -> Stage<LoadedBatch<P>> {
+    fn pool(&mut self, workers: Vec<WorkerStages<P>>, persisters: Persisters) -> PoolStages<P> {
         let order = self.params.order;
-        let stage = Stage::new("WorkerPool");
-        let place = stage.clone();
+        let name = "WorkerPool";
+        let stages = PoolStages { batches: Stage::new(name), groups: Stage::new(name) };
+        let place = stages.clone();
         let thread = self.threads.start();
         self.child(
             (Who::Standing("WorkerPool", 0), thread, self.batches()),
             move |post| WorkerPool::new(order, workers.clone(), persisters.clone(), post),
-            move |actor| place.take_over(actor.recipient()),
+            move |actor| {
+                place.batches.take_over(actor.clone().recipient());
+                place.groups.take_over(actor.recipient());
+            },
         );
-        stage
+        stages
     }
 
-    fn loader(&mut self, pool: Stage<LoadedBatch<P>>) -> Stage<DecodedBatch<P>> {
-        let lookups = self.params.lookups.clone();
+    fn loader(&mut self, pool: PoolStages<P>) -> Stage<DecodedBatch<P>> {
+        match self.params.context.clone() {
+            ContextSource::Lookups(lookups) => self.context_loader(lookups, pool.batches),
+            ContextSource::OwnWrites(own_writes) => self.own_writes(own_writes, pool.groups),
+        }
+    }
+
+    fn context_loader(
+        &mut self,
+        lookups: Arc<dyn Lookups<P>>,
+        pool: Stage<LoadedBatch<P>>,
+    ) -> Stage<DecodedBatch<P>> {
         let stage = Stage::new("ContextLoader");
         let place = stage.clone();
         let thread = self.threads.start();
         self.child(
             (Who::Standing("ContextLoader", 0), thread, self.batches()),
             move |post| ContextLoader::new(lookups.clone(), pool.clone(), post),
+            move |actor| place.take_over(actor.recipient()),
+        );
+        stage
+    }
+
+    fn own_writes(
+        &mut self,
+        own_writes: Arc<dyn OwnWrites<P>>,
+        pool: Stage<LoadedGroup<P>>,
+    ) -> Stage<DecodedBatch<P>> {
+        let stage = Stage::new("OwnWritesLoader");
+        let (place, board) = (stage.clone(), self.board.clone());
+        let sessions = Sessions::new(self.params.store.clone(), self.params.sessions);
+        let thread = self.threads.start();
+        self.child(
+            (Who::Standing("OwnWritesLoader", 0), thread, self.batches()),
+            move |post| {
+                let (sessions, board, pool) = (sessions.clone(), board.clone(), pool.clone());
+                OwnWritesLoader::new(own_writes.clone(), sessions, board, pool, post)
+            },
             move |actor| place.take_over(actor.recipient()),
         );
         stage

@@ -1,6 +1,8 @@
 //! WorkerActor: runs the user's code on parts of batches. Takes work chunks, gives worked ones with
 //! their rows encoded. A part that waits for what its records call does not hold up the next one.
 
+mod group;
+
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -57,29 +59,44 @@ impl<P: Pipeline> WorkerActor<P> {
         }))
     }
 
-    /// Goes on with a part that waits.
-    fn wait_for(&mut self, work: LocalBoxFuture<'static, Worked<P>>, ctx: &mut Context<Self>) {
+    /// Begins with `work`, and goes on with it if it waits; `done` hears what came of it.
+    fn begin<T: 'static>(
+        &mut self,
+        mut work: LocalBoxFuture<'static, T>,
+        done: fn(&Self, T, Instant),
+        ctx: &mut Context<Self>,
+    ) {
+        let began = Instant::now();
+        // Spawned, it is polled again at once, by a waker that counts.
+        if let Poll::Ready(worked) = work.as_mut().poll(&mut TaskContext::from_waker(Waker::noop()))
+        {
+            return done(self, worked, began);
+        }
         self.num_waited += 1;
-        let (number, began) = (self.num_waited, Instant::now());
+        let number = self.num_waited;
         self.waiting.insert(number, began);
         ctx.spawn(work.into_actor(self).map(move |worked, this, _| {
             faults::point("WorkerActor", "Worked");
             this.waiting.remove(&number);
-            this.hand_on(worked, began);
+            done(this, worked, began);
         }));
     }
 
     fn hand_on(&self, (chunk, worked): Worked<P>, began: Instant) {
-        stages::WORK.took(began.elapsed());
-        if self.waiting.is_empty() {
-            // Else the place of those that wait stays: nobody is to be taken for idle meanwhile.
-            self.post.pulse().turn_to(None);
-        }
+        self.note_worked(began);
         // Broken off, it must not be taken for all of its part.
         if let Some(worked) = worked.filter(|worked| !worked.batch.is_over()) {
             self.desk.params.persisters.forward(worked);
         }
         chunk.done();
+    }
+
+    fn note_worked(&self, began: Instant) {
+        stages::WORK.took(began.elapsed());
+        if self.waiting.is_empty() {
+            // Else the place of those that wait stays: nobody is to be taken for idle meanwhile.
+            self.post.pulse().turn_to(None);
+        }
     }
 }
 
@@ -112,11 +129,6 @@ impl<P: Pipeline> Handler<WorkChunk<P>> for WorkerActor<P> {
         if !chunk.loaded.batch.is_current() {
             return chunk.done();
         }
-        let (began, mut work) = (Instant::now(), self.work(chunk));
-        // Spawned, it is polled again at once, by a waker that counts.
-        match work.as_mut().poll(&mut TaskContext::from_waker(Waker::noop())) {
-            Poll::Ready(worked) => self.hand_on(worked, began),
-            Poll::Pending => self.wait_for(work, ctx),
-        }
+        self.begin(self.work(chunk), Self::hand_on, ctx);
     }
 }

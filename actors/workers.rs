@@ -9,6 +9,7 @@ use actix::prelude::*;
 use crate::batch::{ChunkRecords, LoadedBatch, WorkChunk, WorkedChunk};
 use crate::decoded::Entry;
 use crate::faults;
+use crate::group::LoadedGroup;
 use crate::health::Signs;
 use crate::persister::Persisters;
 use crate::pipeline::{Order, Pipeline};
@@ -20,11 +21,35 @@ use crate::supervise::{Post, Watched};
 /// (about 100 ns against hundreds of microseconds), few enough to spread a batch over all workers.
 pub const CHUNK_RECORDS: u32 = 1000;
 
+/// The places of one worker.
+pub(crate) struct WorkerStages<P: Pipeline> {
+    pub(crate) chunks: Stage<WorkChunk<P>>,
+    pub(crate) groups: Stage<LoadedGroup<P>>,
+}
+
+impl<P: Pipeline> Clone for WorkerStages<P> {
+    fn clone(&self) -> Self {
+        Self { chunks: self.chunks.clone(), groups: self.groups.clone() }
+    }
+}
+
+/// The places of the pool.
+pub(crate) struct PoolStages<P: Pipeline> {
+    pub(crate) batches: Stage<LoadedBatch<P>>,
+    pub(crate) groups: Stage<LoadedGroup<P>>,
+}
+
+impl<P: Pipeline> Clone for PoolStages<P> {
+    fn clone(&self) -> Self {
+        Self { batches: self.batches.clone(), groups: self.groups.clone() }
+    }
+}
+
 /// See the module.
 pub struct WorkerPool<P: Pipeline> {
     order: Order,
     /// Downstream.
-    workers: Vec<Stage<WorkChunk<P>>>,
+    workers: Vec<WorkerStages<P>>,
     persisters: Persisters,
     /// The worker that gets the next part, where the order is free.
     next: usize,
@@ -34,7 +59,7 @@ pub struct WorkerPool<P: Pipeline> {
 impl<P: Pipeline> WorkerPool<P> {
     pub(crate) fn new(
         order: Order,
-        workers: Vec<Stage<WorkChunk<P>>>,
+        workers: Vec<WorkerStages<P>>,
         persisters: Persisters,
         post: Post,
     ) -> Self {
@@ -114,8 +139,20 @@ impl<P: Pipeline> Handler<LoadedBatch<P>> for WorkerPool<P> {
         let pieces = u32::try_from(placed.len()).expect("fewer pieces than records");
         let loaded = Arc::new(loaded);
         for (piece, (worker, records)) in (0u32..).zip(placed) {
-            let chunk = WorkChunk::new(loaded.clone(), records, (piece, pieces));
-            self.workers[worker].forward(chunk);
+            let chunk = WorkChunk::new(loaded.clone(), records, (piece, pieces), 0);
+            self.workers[worker].chunks.forward(chunk);
         }
+    }
+}
+
+impl<P: Pipeline> Handler<LoadedGroup<P>> for WorkerPool<P> {
+    type Result = ();
+
+    /// A group is one worker's: what a record changes, the next one of any partition must see.
+    fn handle(&mut self, group: LoadedGroup<P>, _: &mut Context<Self>) {
+        faults::point("WorkerPool", "LoadedGroup");
+        self.post.pulse().step();
+        self.next = (self.next + 1) % self.workers.len();
+        self.workers[self.next].groups.forward(group);
     }
 }

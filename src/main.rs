@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use longshore::pipelines;
 use longshore::pipelines::ads::Ads;
+use longshore::pipelines::payments::Payments;
 
 fn main() -> ExitCode {
-    longshore::main(pipelines![Ads])
+    longshore::main(pipelines![Ads, Payments])
 }

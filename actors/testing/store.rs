@@ -20,6 +20,7 @@ use crate::fence::Fence;
 use crate::parked::{DueBatch, RetryPolicy};
 use crate::ports::{Acquired, BatchReport, Halt, Holding, Lookups, Seen, SessionId, Store, Stored};
 use crate::record::{NextOffset, Offset, PartitionId};
+use crate::rows::RowBuffer;
 
 /// A saved row, and the record that wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -365,6 +366,15 @@ impl Store for MemoryStore {
             }
         }
         .boxed()
+    }
+
+    fn save_open<'a>(
+        &'a self,
+        _session: SessionId,
+        _group: &'a [WorkedBatch],
+        _changes: &'a RowBuffer,
+    ) -> BoxFuture<'a, Result<Vec<BatchReport>, SaveError>> {
+        async { Err(SaveError::Stop("its pipeline has no own writes".to_owned())) }.boxed()
     }
 
     fn abort(&self, _session: SessionId) {}

@@ -3,4 +3,5 @@
 //! `migrations/<name>/` makes the tables.
 
 pub mod ads;
+pub mod payments;
 pub mod read;

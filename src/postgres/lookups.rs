@@ -183,8 +183,9 @@ macro_rules! lookups {
         }
 
         const _: () = {
+            use $crate::postgres::context;
             use $crate::postgres::lookups::LoadContext;
-            use $crate::postgres::reexport::actors::pipeline::{Context, Keys};
+            use $crate::postgres::reexport::actors::pipeline::{Context, Keys, Pipeline};
             use $crate::postgres::reexport::diesel::QueryResult;
             use $crate::postgres::reexport::diesel_async::AsyncPgConnection;
             use $crate::postgres::reexport::futures_util;
@@ -225,6 +226,14 @@ macro_rules! lookups {
 
                 fn found_repeats(&self) -> bool {
                     false $(|| $crate::__is_repeat!(self.$field, $($row)?))+
+                }
+            }
+
+            impl context::PostgresContext for $known {
+                fn source<P: Pipeline<Context = Self>>(
+                    parts: &context::ContextParts,
+                ) -> context::Source<P> {
+                    context::lookups(parts)
                 }
             }
         };

@@ -8,6 +8,7 @@
 
 pub mod acquire;
 pub mod connect;
+pub mod context;
 mod due;
 pub mod errors;
 pub mod fates;
@@ -17,6 +18,7 @@ mod marks;
 pub mod migrate;
 pub mod moves;
 pub mod offsets;
+pub mod own_writes;
 pub mod owner;
 pub mod parked;
 pub mod pipelines;
@@ -29,11 +31,13 @@ mod starts;
 pub mod store;
 pub mod table;
 mod tls;
+pub mod typed;
 mod watch;
 
-#[doc(hidden)] // Named by the macros `row!` and `lookups!`.
+#[doc(hidden)] // Named by the macros `row!`, `lookups!` and `own_writes!`.
 pub mod reexport {
     pub use bytes;
+    pub use deadpool_postgres;
     pub use diesel;
     pub use diesel_async;
     pub use futures_util;

@@ -4,6 +4,7 @@
 //! Connections live on the runtime that the pool was made with, not on the thread that first asked
 //! for one: an actor's thread may end or hang, and its connection must still be closed at once.
 
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -158,6 +159,18 @@ impl SessionPool {
         }
     }
 
+    /// Closes the connection after `limit`, unless what this gives is dropped before.
+    pub(super) fn limit(&self, limit: Duration) -> HoldLimit {
+        let (line, is_over) = (self.line.clone(), Arc::new(AtomicBool::new(false)));
+        let over = is_over.clone();
+        let timer = self.line.runtime.spawn(async move {
+            tokio::time::sleep(limit).await;
+            over.store(true, SeqCst);
+            line.cut();
+        });
+        HoldLimit { timer: timer.abort_handle(), is_over, limit }
+    }
+
     /// Closes the connection, from any thread. The server rolls back what was not committed.
     pub fn abort(&self) {
         self.line.cut();
@@ -195,6 +208,30 @@ impl Drop for Lease {
             drop(deadpool_postgres::Client::take(client));
             self.line.cut();
         }
+    }
+}
+
+/// How long a transaction may hold its locks. Dropped, it is over in time.
+pub(super) struct HoldLimit {
+    timer: AbortHandle,
+    is_over: Arc<AtomicBool>,
+    limit: Duration,
+}
+
+impl HoldLimit {
+    /// What a failure of the transaction comes from: its connection, if it was closed for this.
+    pub(super) fn explain(&self, failure: Failure) -> Failure {
+        if !self.is_over.load(SeqCst) {
+            return failure;
+        }
+        let seconds = self.limit.as_secs();
+        Failure::TooSlow(format!("a group may hold what it has locked for {seconds} s"))
+    }
+}
+
+impl Drop for HoldLimit {
+    fn drop(&mut self) {
+        self.timer.abort();
     }
 }
 

@@ -15,7 +15,7 @@ use diesel::query_source::Column;
 use diesel::sql_types::{HasSqlType, SqlType};
 use longshore_actors::error::EncodeError;
 use longshore_actors::rows::{Row, RowSet};
-use tokio_postgres::types::{IsNull, ToSql, Type};
+use tokio_postgres::types::{FromSqlOwned, IsNull, ToSql, Type};
 
 use super::table::SqlTable;
 
@@ -133,10 +133,18 @@ impl WireType {
             metadata.oid().ok().and_then(Type::from_oid).unwrap_or(Type::TEXT)
         }))
     }
+
+    /// Reads a value of the column back.
+    pub(super) fn read<V: FromSqlOwned>(
+        &self,
+        bytes: &[u8],
+    ) -> Result<V, Box<dyn std::error::Error + Sync + Send>> {
+        V::from_sql(&self.0, bytes)
+    }
 }
 
 /// Knows only the types that need no look into the database.
-struct NoLookup;
+pub(super) struct NoLookup;
 
 impl PgMetadataLookup for NoLookup {
     fn lookup_type(&mut self, _name: &str, _schema: Option<&str>) -> PgTypeMetadata {

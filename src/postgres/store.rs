@@ -4,24 +4,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use longshore_actors::batch::WorkedBatch;
+use longshore_actors::batch::{Batch, WorkedBatch};
 use longshore_actors::error::{SaveError, StoreError};
 use longshore_actors::fence::Fence;
 use longshore_actors::format::Format;
 use longshore_actors::parked::DueBatch;
-use longshore_actors::ports::{Acquired, BatchReport, Seen, SessionId, Store};
+use longshore_actors::ports::{Acquired, BatchReport, Opened, Seen, SessionId, Store};
 use longshore_actors::record::Offset;
+use longshore_actors::rows::RowBuffer;
 use tokio::runtime::Handle;
 
 use super::acquire::{self, Acquirer};
 use super::connect::{ConnectOptions, SessionSettings};
 use super::due::DueRecords;
 use super::marks::Marks;
+use super::own_writes::LoadOwn;
 use super::owner::Owner;
 use super::pool::{QueryPool, SessionPool};
 use super::repeats::Repeats;
-use super::save::{SaveRules, Saver, Session};
-use super::table::SqlTable;
+use super::save::{self, SaveRules, SavedTables, Saver, Session};
+use super::table::{ChangedTable, SqlTable};
 use super::watch::Watch;
 use crate::positions::{Positions, StartPosition};
 
@@ -43,6 +45,8 @@ pub struct StoreParams {
     pub sessions: usize,
     /// The pipeline's tables, in declared order.
     pub tables: Vec<SqlTable>,
+    /// The tables whose rows its records change, in declared order; none, unless it has own writes.
+    pub changed: Vec<ChangedTable>,
     /// What the broker knows.
     pub positions: Arc<dyn Positions>,
     /// How long a statement may take.
@@ -71,7 +75,10 @@ impl PostgresStore {
     /// Opens no connection yet.
     pub fn new(params: StoreParams) -> Self {
         let pool = |settings| SessionPool::new(&params.options, settings, &params.runtime);
-        let settings = SessionSettings::with_statement_timeout(params.statement_timeout);
+        let settings = match params.changed.is_empty() {
+            true => SessionSettings::with_statement_timeout(params.statement_timeout),
+            false => save::group_settings(params.statement_timeout),
+        };
         let sessions = (0..params.sessions).map(|_| Session::new(pool(settings))).collect();
         let watch = Watch::new(
             params.queries.clone(),
@@ -97,12 +104,24 @@ impl PostgresStore {
             params.pipeline,
             params.group,
             params.owner,
-            &params.tables,
+            &SavedTables { saved: params.tables, changed: params.changed },
             params.statement_timeout,
             params.repeats,
             params.rules,
         );
         Self { acquirer, marks, watch, due, saver, sessions }
+    }
+}
+
+impl PostgresStore {
+    /// See [`longshore_actors::ports::OwnWrites::open`].
+    pub(super) async fn open_group<C: LoadOwn>(
+        &self,
+        session: SessionId,
+        group: &[Arc<Batch>],
+        keys: &C::Keys,
+    ) -> Result<Opened<C>, SaveError> {
+        self.saver.open(&self.sessions[session.0], group, keys).await
     }
 }
 
@@ -152,6 +171,15 @@ impl Store for PostgresStore {
         group: &'a [WorkedBatch],
     ) -> BoxFuture<'a, Result<Vec<BatchReport>, SaveError>> {
         Box::pin(self.saver.save(&self.sessions[session.0], group))
+    }
+
+    fn save_open<'a>(
+        &'a self,
+        session: SessionId,
+        group: &'a [WorkedBatch],
+        changes: &'a RowBuffer,
+    ) -> BoxFuture<'a, Result<Vec<BatchReport>, SaveError>> {
+        Box::pin(self.saver.save_open(&self.sessions[session.0], group, changes))
     }
 
     fn abort(&self, session: SessionId) {

@@ -48,6 +48,22 @@ impl SqlTable {
     }
 }
 
+/// A table whose rows records change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangedTable {
+    /// The table; its rows carry at least the key and what is set.
+    pub table: SqlTable,
+    /// The columns that are set, quoted.
+    pub set: Vec<String>,
+}
+
+impl ChangedTable {
+    /// `set` are plain names of columns of `table`.
+    pub fn new(table: SqlTable, set: &[&str]) -> Self {
+        Self { table, set: set.iter().map(|name| quote(name)).collect() }
+    }
+}
+
 /// Quotes an identifier.
 pub fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))

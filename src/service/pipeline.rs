@@ -15,7 +15,7 @@ use crate::kafka::{
     BatchLimits, CommitLimits, ConsumerKeeper, ConsumerParams, KafkaPositions, ThreadSource,
 };
 use crate::postgres::connect::{ConnectOptions, SessionSettings};
-use crate::postgres::lookups::{LoadContext, PostgresLookups};
+use crate::postgres::context::{ContextParts, PostgresContext};
 use crate::postgres::migrate::MigrationSet;
 use crate::postgres::owner::Owner;
 use crate::postgres::pool::QueryPool;
@@ -25,9 +25,9 @@ use crate::postgres::save::SaveRules;
 use crate::postgres::store::{PostgresStore, StoreParams};
 use crate::postgres::table::SqlTable;
 
-/// A [`Pipeline`] whose context and rows are declared by [`crate::lookups!`] and [`crate::row!`],
-/// together with the migrations that make its tables.
-pub trait PostgresPipeline: Pipeline<Context: LoadContext, Rows: Tables> {
+/// A [`Pipeline`] whose context and rows are declared by [`crate::lookups!`] (or
+/// [`crate::own_writes!`]) and [`crate::row!`], together with the migrations that make its tables.
+pub trait PostgresPipeline: Pipeline<Context: PostgresContext, Rows: Tables> {
     /// Its migrations, by `MigrationSet::new(NAME, embed_migrations!("migrations/NAME"))`.
     const MIGRATIONS: MigrationSet;
 }
@@ -97,6 +97,9 @@ impl<P: PostgresPipeline> AnyPipeline for P {
         let (source, commands) = ThreadSource::channel();
         let owner = Owner::new();
         let (repeats, queries) = (Arc::new(Repeats::default()), start.lookup_pool());
+        let store = start.store::<P>(owner.clone(), repeats.clone(), queries.clone());
+        let store = Arc::new(store);
+        let parts = ContextParts { queries, repeats, store: store.clone() };
         let house = House::build(HouseParams {
             pipeline: self,
             order: start.pipeline.order.unwrap_or(P::ORDER),
@@ -104,8 +107,8 @@ impl<P: PostgresPipeline> AnyPipeline for P {
             workers: start.config.workers,
             in_flight: start.pipeline.work,
             sessions: start.config.database.connections,
-            store: Arc::new(start.store::<P>(owner.clone(), repeats.clone(), queries.clone())),
-            lookups: Arc::new(PostgresLookups::<P>::new(queries, repeats)),
+            store,
+            context: P::Context::source::<P>(&parts),
             source: source.clone(),
             placement: Placement::Threads,
             retry: start.pipeline.retry,
@@ -146,6 +149,7 @@ impl Start<'_> {
             sessions: self.config.database.connections,
             statement_timeout: self.config.database.statement_timeout,
             tables: P::Rows::tables(),
+            changed: P::Context::changed_tables(),
             positions: self.positions.clone(),
             repeats,
             queries,

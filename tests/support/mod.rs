@@ -8,6 +8,7 @@ pub(crate) mod expect;
 pub(crate) mod http;
 pub(crate) mod model;
 pub(crate) mod own_servers;
+pub(crate) mod payments;
 pub(crate) mod producers;
 pub(crate) mod records;
 pub(crate) mod reference;

@@ -105,7 +105,7 @@ impl Fixture {
             in_flight,
             sessions: 2,
             store: Arc::new(store.clone()),
-            lookups: Arc::new(store.clone()),
+            context: ContextSource::Lookups(Arc::new(store.clone())),
             source: Arc::new(source.clone()),
             placement,
             retry,

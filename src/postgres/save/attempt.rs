@@ -21,7 +21,7 @@ use super::writer::{All, Stumble, Writer};
 use super::{Claims, Ended, Plan, Saver, Session, is_current};
 
 /// What a transaction comes to if it commits.
-struct Settlement<'g> {
+pub(super) struct Settlement<'g> {
     /// How each batch is settled; `None` where it is left out.
     settled: Vec<Option<Settled>>,
     lanes_left: Vec<LaneLeft<'g>>,
@@ -73,7 +73,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// Knows which records wait behind others, and which of those that came back may go.
-    async fn lanes(&self, claims: &mut Claims) -> Result<Lanes<'a>, Failure> {
+    pub(super) async fn lanes(&self, claims: &mut Claims) -> Result<Lanes<'a>, Failure> {
         let standing = returned::standing(&self.writer, self.group, claims).await?;
         let lanes = Lanes::check(self.group, claims, &standing, &self.saver.rules.retry);
         self.note_left_out(claims);
@@ -92,7 +92,8 @@ impl<'a> Attempt<'a> {
             worked.batch.begin();
         }
         let (saver, owner) = (self.saver, self.saver.owner.name());
-        let claim = claim::claim(self.writer.client(), (&saver.group, &owner), self.group);
+        let batches = self.group.iter().map(|worked| &*worked.batch);
+        let claim = claim::claim(self.writer.client(), (&saver.group, &owner), batches);
         let claims = self.writer.within(claim).await?;
         self.note_left_out(&claims);
         Ok(claims)
@@ -172,7 +173,7 @@ impl<'a> Attempt<'a> {
 
     /// Parks what is rejected, settles what came back, and moves the offsets. Gives how each batch
     /// is settled, and what is left of the lanes that came back.
-    async fn settle(
+    pub(super) async fn settle(
         &self,
         merged: &Merged<'_>,
         claims: &Claims,
@@ -221,7 +222,7 @@ impl<'a> Attempt<'a> {
         moves
     }
 
-    async fn commit(
+    pub(super) async fn commit(
         &self,
         merged: &Merged<'_>,
         claims: Claims,

@@ -3,7 +3,7 @@
 
 use deadpool_postgres::ClientWrapper;
 use hashbrown::HashMap;
-use longshore_actors::batch::{Batch, WorkedBatch};
+use longshore_actors::batch::Batch;
 use longshore_actors::faults;
 use longshore_actors::fence::Position;
 use longshore_actors::ports::BatchReport;
@@ -48,11 +48,11 @@ pub(super) fn position_of(batch: &Batch) -> Option<Position> {
 pub(super) async fn claim(
     client: &ClientWrapper,
     (group_name, owner): (&str, &str),
-    group: &[WorkedBatch],
+    group: impl Iterator<Item = &Batch> + Clone,
 ) -> Result<Vec<Result<Position, BatchReport>>, Error> {
     let (mut topics, mut partitions) = (Vec::new(), Vec::new());
-    for worked in group {
-        let partition = worked.batch.fence.partition();
+    for batch in group.clone() {
+        let partition = batch.fence.partition();
         topics.push(&*partition.topic);
         partitions.push(partition.index);
     }
@@ -73,7 +73,7 @@ pub(super) async fn claim(
         })
         .collect();
     let mut chains = HashMap::new();
-    Ok(group.iter().map(|worked| judge(&worked.batch, owner, &rows, &mut chains)).collect())
+    Ok(group.map(|batch| judge(batch, owner, &rows, &mut chains)).collect())
 }
 
 fn judge(

@@ -60,6 +60,13 @@ pub(super) struct Aside {
     pub(super) left: Vec<(usize, u32)>,
 }
 
+impl Aside {
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waits.is_empty() && self.left.is_empty()
+    }
+}
+
 /// The rows of the batches of one transaction.
 pub(super) struct Merged<'g> {
     batches: &'g [WorkedBatch],
@@ -285,13 +292,29 @@ impl<'g> Merged<'g> {
         self.state(self.bases[batch] + index)
     }
 
+    /// The batch of a record, and its index in it.
+    pub(super) fn place_of(&self, record: RecordNo) -> (usize, u32) {
+        // Batches without records share their base with the next one, which has the record.
+        let batch = self.bases.partition_point(|base| *base <= record) - 1;
+        (batch, record - self.bases[batch])
+    }
+
+    /// Whether a record of any going batch is a duplicate.
+    pub(super) fn has_duplicates(&self) -> bool {
+        self.states.contains(&State::Duplicate)
+    }
+
     /// The refused records: their batch and its number, their index in it, and why.
     pub(super) fn refused(&self) -> impl Iterator<Item = (usize, &'g WorkedBatch, u32, &Reject)> {
         self.refused.iter().map(|(record, reject)| {
-            let batch = self.bases.partition_point(|base| base <= record) - 1;
-            // Batches without records share their base with the next one, which has the record.
-            (batch, &self.batches[batch], record - self.bases[batch], reject)
+            let (batch, index) = self.place_of(*record);
+            (batch, &self.batches[batch], index, reject)
         })
+    }
+
+    /// Takes the refused records out, by number.
+    pub(super) fn take_refused(&mut self) -> Vec<(RecordNo, Reject)> {
+        std::mem::take(&mut self.refused)
     }
 
     /// How the records of batch number `batch` are settled. What is left as it is does not count;

@@ -11,8 +11,10 @@
 
 mod attempt;
 mod bisect;
+mod changes;
 mod claim;
 mod copy;
+mod group;
 mod lanes;
 mod merge;
 mod offsets;
@@ -34,28 +36,33 @@ use longshore_actors::stages;
 
 use self::attempt::Attempt;
 use self::bisect::Hint;
+use self::changes::ChangeStatements;
+use self::group::OpenGroup;
 use self::merge::Merged;
 use self::recent::RecentKeys;
 use self::statements::TableStatements;
 use self::writer::Writer;
+use super::connect::SessionSettings;
 use super::errors::Failure;
 use super::fates::Fates;
 use super::owner::Owner;
 use super::pool::{Lease, SessionPool};
 use super::repeats::Repeats;
-use super::table::SqlTable;
+use super::table::{ChangedTable, SqlTable};
 
 /// One saving session: its connection, and what it remembers.
 pub(super) struct Session {
     /// The connection.
     pub(super) pool: SessionPool,
     recent: Mutex<RecentKeys>,
+    /// The transaction of a group that is being worked.
+    open: Mutex<Option<OpenGroup>>,
 }
 
 impl Session {
     /// A session over `pool`.
     pub(super) fn new(pool: SessionPool) -> Self {
-        Self { pool, recent: Mutex::default() }
+        Self { pool, recent: Mutex::default(), open: Mutex::default() }
     }
 
     fn recent(&self) -> MutexGuard<'_, RecentKeys> {
@@ -69,9 +76,18 @@ pub(super) struct Saver {
     group: String,
     owner: Owner,
     tables: Vec<TableStatements>,
+    changed: Vec<ChangeStatements>,
     statement_timeout: Duration,
     repeats: Arc<Repeats>,
     rules: SaveRules,
+}
+
+/// The tables of a pipeline.
+pub(super) struct SavedTables {
+    /// Those that rows are saved to, in declared order.
+    pub(super) saved: Vec<SqlTable>,
+    /// Those whose rows records change, in declared order.
+    pub(super) changed: Vec<ChangedTable>,
 }
 
 /// What the pipeline's configuration says about saving.
@@ -111,13 +127,14 @@ impl Saver {
         pipeline: String,
         group: String,
         owner: Owner,
-        tables: &[SqlTable],
+        tables: &SavedTables,
         statement_timeout: Duration,
         repeats: Arc<Repeats>,
         rules: SaveRules,
     ) -> Self {
-        let tables = tables.iter().map(TableStatements::new).collect();
-        Self { pipeline, group, owner, tables, statement_timeout, repeats, rules }
+        let changed = (0..).zip(&tables.changed).map(ChangeStatements::new).collect();
+        let tables = tables.saved.iter().map(TableStatements::new).collect();
+        Self { pipeline, group, owner, tables, changed, statement_timeout, repeats, rules }
     }
 
     /// See [`longshore_actors::ports::Store::save`].
@@ -177,6 +194,17 @@ impl Saver {
             note_rolled_back(group);
         }
         error
+    }
+}
+
+/// The settings of sessions whose transactions are begun before their records are worked.
+pub(super) fn group_settings(statement_timeout: Duration) -> SessionSettings {
+    SessionSettings {
+        // Who waits for rows of another group holds rows of its own meanwhile.
+        lock_timeout: statement_timeout.min(group::HELD_MAX / 2),
+        idle_in_transaction_timeout: group::HELD_MAX,
+        lookups: true,
+        ..SessionSettings::with_statement_timeout(statement_timeout)
     }
 }
 

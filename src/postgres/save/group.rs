@@ -1,0 +1,258 @@
+//! The transaction of a group: begun before its records are worked, so that what they read is
+//! locked until what they change is written. Committed or rolled back as a whole.
+
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use longshore_actors::batch::{Batch, WorkedBatch};
+use longshore_actors::error::{Reject, SaveError};
+use longshore_actors::ports::{BatchReport, Opened};
+use longshore_actors::rows::RowBuffer;
+use longshore_actors::stages;
+
+use super::super::errors::Failure;
+use super::super::own_writes::LoadOwn;
+use super::super::pool::{HoldLimit, Lease};
+use super::attempt::Attempt;
+use super::bisect::{self, Hint};
+use super::merge::{Merged, RecordNo};
+use super::writer::{All, Stumble};
+use super::{Claims, Ended, Saver, Session, changes, claim, is_current, note_rolled_back};
+
+/// How long a group may hold its rows. Less than an acquire waits for a lock, so that a partition
+/// never waits in vain for a group of its last owner.
+pub(in super::super) const HELD_MAX: Duration = Duration::from_secs(10);
+
+/// What a group's transaction goes back to when the database refuses a row.
+const MARK: &str = "savepoint longshore_group";
+const UNDO: &str = "rollback to savepoint longshore_group";
+
+/// The transaction of a group that is being worked. Dropped, its connection is closed.
+pub(super) struct OpenGroup {
+    lease: Lease,
+    limit: HoldLimit,
+}
+
+/// Refused records, by their number in the group.
+type Refusals = Vec<(RecordNo, Reject)>;
+
+impl Saver {
+    /// See [`longshore_actors::ports::OwnWrites::open`].
+    pub(in super::super) async fn open<C: LoadOwn>(
+        &self,
+        session: &Session,
+        group: &[Arc<Batch>],
+        keys: &C::Keys,
+    ) -> Result<Opened<C>, SaveError> {
+        // What an actor left behind that died.
+        drop(take_open(session));
+        let lease = session.pool.lease().await.map_err(Failure::into_save_error)?;
+        let limit = session.pool.limit(HELD_MAX);
+        group.iter().for_each(|batch| batch.begin());
+        let opened = self.begin::<C>(&lease, group, keys).await;
+        match opened {
+            Ok(Opened::Open(context)) => {
+                let open = OpenGroup { lease, limit };
+                *session.open.lock().unwrap_or_else(PoisonError::into_inner) = Some(open);
+                Ok(Opened::Open(context))
+            }
+            Ok(left_out) => {
+                let ended = self.writer(&lease).run("rollback").await;
+                group.iter().for_each(|batch| batch.rolled_back());
+                ended.map_err(Failure::into_save_error)?;
+                lease.hand_back();
+                Ok(left_out)
+            }
+            Err(failure) => {
+                drop(lease);
+                group.iter().for_each(|batch| batch.rolled_back());
+                Err(limit.explain(failure).into_save_error())
+            }
+        }
+    }
+
+    async fn begin<C: LoadOwn>(
+        &self,
+        lease: &Lease,
+        group: &[Arc<Batch>],
+        keys: &C::Keys,
+    ) -> Result<Opened<C>, Failure> {
+        let (writer, owner) = (self.writer(lease), self.owner.name());
+        let batches = group.iter().map(|batch| &**batch);
+        let claimed = claim::claim(writer.client(), (&self.group, &owner), batches);
+        let claims = writer.within(claimed).await?;
+        if claims.iter().any(Result::is_err) {
+            return Ok(Opened::LeftOut(claims.into_iter().map(Result::err).collect()));
+        }
+        let context = C::load(writer.client(), keys).await?;
+        writer.run(MARK).await?;
+        Ok(Opened::Open(context))
+    }
+
+    /// See [`longshore_actors::ports::Store::save_open`].
+    pub(in super::super) async fn save_open(
+        &self,
+        session: &Session,
+        group: &[WorkedBatch],
+        changes: &RowBuffer,
+    ) -> Result<Vec<BatchReport>, SaveError> {
+        let Some(OpenGroup { lease, limit }) = take_open(session) else {
+            note_rolled_back(group);
+            return Ok(gone(group));
+        };
+        let began = Instant::now();
+        let mut attempt = Attempt { saver: self, session, group, writer: self.writer(&lease) };
+        let mut merged = Merged::new(group, self.tables.len());
+        let ended = attempt.run_open(&mut merged, changes).await;
+        drop(attempt);
+        match ended {
+            Ok(GroupEnd::Committed(reports)) => {
+                stages::SAVE.took(began.elapsed());
+                lease.hand_back();
+                Ok(reports)
+            }
+            Ok(GroupEnd::Refused(reports)) => {
+                let ended = self.writer(&lease).run("rollback").await;
+                note_rolled_back(group);
+                match ended {
+                    Ok(()) => lease.hand_back(),
+                    Err(failure) => tracing::debug!(?failure, "a connection is closed"),
+                }
+                Ok(reports)
+            }
+            Err(error @ SaveError::Unknown { .. }) => Err(error),
+            Err(error) => {
+                drop(lease);
+                note_rolled_back(group);
+                Err(match error {
+                    SaveError::Retry(reason) => {
+                        limit.explain(Failure::Retry(reason)).into_save_error()
+                    }
+                    error => error,
+                })
+            }
+        }
+    }
+}
+
+fn take_open(session: &Session) -> Option<OpenGroup> {
+    session.open.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+/// How the transaction of a group ended.
+enum GroupEnd {
+    Committed(Vec<BatchReport>),
+    /// It is to be rolled back.
+    Refused(Vec<BatchReport>),
+}
+
+impl Attempt<'_> {
+    /// Writes the group into its open transaction, and commits it.
+    async fn run_open(
+        &mut self,
+        merged: &mut Merged<'_>,
+        changes: &RowBuffer,
+    ) -> Result<GroupEnd, SaveError> {
+        let mut claims: Claims = self
+            .group
+            .iter()
+            .map(|worked| claim::position_of(&worked.batch).ok_or(BatchReport::Stale))
+            .collect();
+        let lanes = self.lanes(&mut claims).await.map_err(Failure::into_save_error)?;
+        if claims.iter().any(Result::is_err) {
+            let report = |claim: Result<_, BatchReport>| claim.err();
+            let left_out = claims.into_iter().map(report);
+            let reports = left_out.map(|report| report.unwrap_or(BatchReport::RolledBack));
+            return Ok(GroupEnd::Refused(reports.collect()));
+        }
+        let refused = if lanes.aside.is_empty() {
+            self.write_open(merged, changes).await.map_err(Failure::into_save_error)?
+        } else {
+            // A person took parked records away that came back with this group.
+            Some(Refusals::new())
+        };
+        if let Some(refused) = refused {
+            return Ok(GroupEnd::Refused(reports_of(merged, self.group, refused)));
+        }
+        let settlement = self.settle(merged, &claims, &lanes).await;
+        let settlement = settlement.map_err(Failure::into_save_error)?;
+        let plan = super::Plan { leave_out: false, bisect: None };
+        match self.commit(merged, claims, (&lanes, settlement), plan).await {
+            Ended::Done(reports) => Ok(GroupEnd::Committed(reports)),
+            Ended::Again(_) => Err(SaveError::Stop(
+                "a constraint is first checked at COMMIT, after all were made immediate".to_owned(),
+            )),
+            Ended::Failed(error) => Err(error),
+        }
+    }
+
+    /// Writes rows and changes. Gives what the database refuses; nothing may be committed then.
+    async fn write_open(
+        &mut self,
+        merged: &mut Merged<'_>,
+        changes: &RowBuffer,
+    ) -> Result<Option<Refusals>, Failure> {
+        let goes = vec![true; self.group.len()];
+        merged.begin(&goes, &Default::default(), |_| false);
+        merged.open_round();
+        match self.write_rows(merged).await {
+            Ok(()) => {}
+            // Another writer saved it meanwhile: what is read anew knows it.
+            Err(Stumble::Row { is_repeat: true, .. } | Stumble::Partial) => {
+                return Ok(Some(Refusals::new()));
+            }
+            Err(Stumble::Failed(failure)) => return Err(failure),
+            Err(Stumble::Row { suspect, .. }) => {
+                self.writer.run(UNDO).await?;
+                merged.begin(&goes, &Default::default(), |_| false);
+                merged.open_round();
+                let hint = suspect.map_or(Hint::SomeRow, Hint::Suspect);
+                bisect::write(&mut self.writer, merged, hint).await?;
+                let refused: Refusals = merged.take_refused();
+                if !refused.is_empty() || merged.has_duplicates() {
+                    return Ok(Some(refused));
+                }
+            }
+        }
+        if merged.open_round() || merged.has_duplicates() {
+            return Err(Failure::Stop(
+                "two records of one group have the same key in the first table: `saved` of \
+                 `own_writes!` must name that table's key, and `work` must ask it"
+                    .to_owned(),
+            ));
+        }
+        let refused = changes::write(&self.writer, &self.saver.changed, changes).await?;
+        Ok((!refused.is_empty()).then_some(refused))
+    }
+
+    async fn write_rows(&mut self, merged: &mut Merged<'_>) -> Result<(), Stumble> {
+        let left_out = self.writer.write(merged, &All).await?;
+        merged.settle_pending();
+        left_out.note(merged);
+        self.writer.run("set constraints all immediate").await?;
+        Ok(())
+    }
+}
+
+/// What the partitions hear of a group that is rolled back.
+fn reports_of(merged: &Merged<'_>, group: &[WorkedBatch], refused: Refusals) -> Vec<BatchReport> {
+    let mut by_batch: Vec<Vec<(u32, Reject)>> = vec![Vec::new(); group.len()];
+    for (record, reject) in refused {
+        let (batch, index) = merged.place_of(record);
+        by_batch[batch].push((index, reject));
+    }
+    let report = |refused: Vec<_>| match refused.is_empty() {
+        true => BatchReport::RolledBack,
+        false => BatchReport::Refused(refused),
+    };
+    by_batch.into_iter().map(report).collect()
+}
+
+/// What they hear if the connection was closed meanwhile.
+fn gone(group: &[WorkedBatch]) -> Vec<BatchReport> {
+    let report = |worked| match is_current(worked) {
+        true => BatchReport::RolledBack,
+        false => BatchReport::Stale,
+    };
+    group.iter().map(report).collect()
+}
