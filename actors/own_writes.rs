@@ -10,8 +10,8 @@
 //! ```
 //!
 //! - A partition has one batch past its PartitionActor: the next one must see its effect.
-//! - A group is worked by one worker, so that records of several partitions that change one row meet
-//!   there; other groups are worked beside it, and wait for each other's rows in the store.
+//! - A group is worked by one worker, so that records of several partitions that change one row
+//!   meet there; other groups are worked beside it, and wait for each other's rows in the store.
 //! - It commits or is rolled back as a whole. When the store refuses a record, everything computed
 //!   after it is wrong: all batches go back to their partitions, the refused record marked, and are
 //!   sent again.
@@ -29,7 +29,7 @@ use tracing::warn;
 use crate::batch::{Batch, DecodedBatch, GivenUp};
 use crate::error::SaveError;
 use crate::faults;
-use crate::group::{self, Sessions, LoadedGroup, OpenSession};
+use crate::group::{self, LoadedGroup, OpenSession, Sessions};
 use crate::health::{Pulse, Signs};
 use crate::pipeline::{Keys, KeysOf, Pipeline};
 use crate::ports::{BatchReport, CommitBoard, Opened, OwnWrites};

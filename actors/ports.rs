@@ -77,9 +77,9 @@ pub trait Store: Send + Sync + 'static {
         group: &'a [WorkedBatch],
     ) -> BoxFuture<'a, Result<Vec<BatchReport>, SaveError>>;
 
-    /// Saves a group in the transaction that [`OwnWrites::open`] began on `session`: rows, `changes`
-    /// of what was looked up, parked records, offsets; all of it or nothing. One answer for each
-    /// batch, in their order. The transaction is over in any case.
+    /// Saves a group in the transaction that [`OwnWrites::open`] began on `session`: rows,
+    /// `changes` of what was looked up, parked records, offsets; all of it or nothing. One answer
+    /// for each batch, in their order. The transaction is over in any case.
     fn save_open<'a>(
         &'a self,
         session: SessionId,

@@ -7,7 +7,8 @@ mod support;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use support::payments::{Accounts, Books, PaymentMix, PaymentRecords, Sent};
+use support::payments::books::Books;
+use support::payments::records::{Accounts, PaymentMix, PaymentRecords, Sent, What};
 use support::service::{Process, Service};
 use support::stage::Stage;
 
@@ -98,8 +99,7 @@ fn an_account_that_the_database_will_not_change_costs_its_own_payments_alone() {
     let parked = "select count(*) from longshore.parked_records where lane_key = '7'";
     assert_eq!(stage.database.number(parked), 5, "all payments of the account are parked");
     stage.database.run("delete from longshore.parked_records");
-    let is_other =
-        |one: &Sent| !matches!(one.what, support::payments::What::Payment { account: 7, .. });
+    let is_other = |one: &Sent| !matches!(one.what, What::Payment { account: 7, .. });
     let others: Vec<Sent> = sent.into_iter().filter(is_other).collect();
     Books::check(&stage.database, &others, &[]);
 }

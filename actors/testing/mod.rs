@@ -3,6 +3,8 @@
 //! the house, of sources, of stores and of pipelines.
 
 pub mod front;
+mod ledger;
+mod own_writes;
 mod shelf;
 mod source;
 mod store;
@@ -11,6 +13,7 @@ mod waits;
 mod weather;
 mod worked;
 
+pub use ledger::{Ledger, LedgerRow, ledger_value};
 pub use shelf::ShelvedRecord;
 pub use source::MemorySource;
 pub use store::{MemoryStore, SavedRow};

@@ -9,10 +9,11 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use hashbrown::{HashMap, HashSet};
 
+use super::own_writes::Accounts;
 use super::shelf::{Shelf, ShelvedRecord};
 use super::tally::{Tally, TallyContext, TallyKeys};
 use super::weather::{Fault, Weather};
-use crate::batch::WorkedBatch;
+use crate::batch::{Batch, WorkedBatch};
 use crate::caution::{Caution, DEATHS_MAX, STARTS_MAX};
 use crate::conservation::Settled;
 use crate::error::{SaveError, StoreError};
@@ -69,10 +70,11 @@ impl OffsetRow {
 }
 
 #[derive(Default)]
-struct Content {
+pub(super) struct Content {
     offsets: HashMap<PartitionId, OffsetRow>,
     rows: Vec<SavedRow>,
     shelf: Shelf,
+    pub(super) accounts: Accounts,
     halt: Option<Halt>,
     faults: VecDeque<Fault>,
 }
@@ -81,7 +83,7 @@ struct Content {
 #[derive(Clone, Default)]
 pub struct MemoryStore {
     content: Arc<Mutex<Content>>,
-    weather: Weather,
+    pub(super) weather: Weather,
 }
 
 impl MemoryStore {
@@ -158,7 +160,7 @@ impl MemoryStore {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Content> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Content> {
         self.content.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -170,8 +172,18 @@ impl Content {
         self.offsets.get_mut(fence.partition()).filter(|row| Some(row.epoch) == held)
     }
 
+    /// Why a batch may not go; `None` if it may.
+    pub(super) fn left_out(&self, batch: &Batch) -> Option<BatchReport> {
+        let position = batch.fence.position().filter(|_| batch.is_current());
+        let Some(position) = position else { return Some(BatchReport::Stale) };
+        let row = &self.offsets[batch.fence.partition()];
+        let fits = row.epoch == position.epoch && row.next_offset == batch.from;
+        let owner = row.owner.map(|_| "another owner".to_owned());
+        (!fits).then_some(BatchReport::Fenced { owner })
+    }
+
     /// Saves a group, or says what each batch would come to without changing anything.
-    fn save(&mut self, group: &[WorkedBatch], commit: bool) -> Vec<BatchReport> {
+    pub(super) fn save(&mut self, group: &[WorkedBatch], commit: bool) -> Vec<BatchReport> {
         let mut expected: HashMap<PartitionId, NextOffset> = HashMap::new();
         let mut full = HashSet::new();
         let report = |worked: &WorkedBatch, content: &mut Self| {
@@ -370,14 +382,16 @@ impl Store for MemoryStore {
 
     fn save_open<'a>(
         &'a self,
-        _session: SessionId,
-        _group: &'a [WorkedBatch],
-        _changes: &'a RowBuffer,
+        session: SessionId,
+        group: &'a [WorkedBatch],
+        changes: &'a RowBuffer,
     ) -> BoxFuture<'a, Result<Vec<BatchReport>, SaveError>> {
-        async { Err(SaveError::Stop("its pipeline has no own writes".to_owned())) }.boxed()
+        self.save_group(session, group, changes).boxed()
     }
 
-    fn abort(&self, _session: SessionId) {}
+    fn abort(&self, session: SessionId) {
+        self.lock().accounts.end(session);
+    }
 }
 
 impl Lookups<Tally> for MemoryStore {

@@ -188,8 +188,9 @@ impl<K: Hash + Eq> FromIterator<K> for SavedKeys<K> {
 ///
 /// In `work`, `known.wallets.get(&id)` gives the row as the records before have left it, and
 /// `known.wallets.change(id, row)` changes it for those behind, if the record is saved. Of each
-/// changed row the columns in `sets` are written, once a group. `saved` names the key of the pipeline's first table: it knows what
-/// the group itself has saved, too. A third block, `read { .. }`, looks rows up without a lock.
+/// changed row the columns in `sets` are written, once a group. `saved` names the key of the
+/// pipeline's first table: it knows what the group itself has saved, too. A third block,
+/// `read { .. }`, looks rows up without a lock.
 #[macro_export]
 macro_rules! own_writes {
     (
@@ -254,23 +255,24 @@ macro_rules! own_writes {
                 type Keys = $wanted;
                 const OWN_WRITES: bool = true;
 
-                fn settle(&self, record: u32, identity: Option<&[u8]>) -> Result<(), EncodeError> {
+                fn keep(&self, record: u32, identity: &[u8]) -> Result<(), EncodeError> {
                     static WIRE: row::WireType =
                         row::WireType::of::<$saved_table::$saved_column>();
                     let checked = (|| {
                         $(self.$locked.check()?;)+
                         Ok(())
                     })();
-                    match identity.filter(|_| checked.is_ok()) {
-                        Some(identity) => {
-                            $(self.$locked.keep(record);)+
-                            self.$saved.keep(&WIRE, identity);
-                        }
-                        None => {
-                            $(self.$locked.take_back();)+
-                        }
+                    if checked.is_ok() {
+                        $(self.$locked.keep(record);)+
+                        self.$saved.keep(&WIRE, identity);
+                    } else {
+                        self.take_back();
                     }
-                    if identity.is_some() { checked } else { Ok(()) }
+                    checked
+                }
+
+                fn take_back(&self) {
+                    $(self.$locked.take_back();)+
                 }
 
                 fn changes(&self) -> RowBuffer {

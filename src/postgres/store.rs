@@ -75,9 +75,10 @@ impl PostgresStore {
     /// Opens no connection yet.
     pub fn new(params: StoreParams) -> Self {
         let pool = |settings| SessionPool::new(&params.options, settings, &params.runtime);
-        let settings = match params.changed.is_empty() {
-            true => SessionSettings::with_statement_timeout(params.statement_timeout),
-            false => save::group_settings(params.statement_timeout),
+        let settings = if params.changed.is_empty() {
+            SessionSettings::with_statement_timeout(params.statement_timeout)
+        } else {
+            save::group_settings(params.statement_timeout)
         };
         let sessions = (0..params.sessions).map(|_| Session::new(pool(settings))).collect();
         let watch = Watch::new(

@@ -235,6 +235,7 @@ impl Database {
             owner: Owner::named(owner),
             sessions: 4,
             tables: <Things as Pipeline>::Rows::tables(),
+            changed: Vec::new(),
             positions: broker.clone(),
             statement_timeout: Duration::from_secs(30),
             repeats: Arc::new(Repeats::default()),

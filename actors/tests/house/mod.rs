@@ -11,18 +11,19 @@ use longshore_actors::gate::Gate;
 use longshore_actors::health::ActorState;
 use longshore_actors::in_flight::InFlightLimits;
 use longshore_actors::parked::RetryPolicy;
-use longshore_actors::pipeline::Order;
+use longshore_actors::pipeline::{Order, Pipeline};
+use longshore_actors::ports::ContextSource;
 use longshore_actors::record::{Offset, PartitionId};
 use longshore_actors::testing::{MemorySource, MemoryStore, Tally, tally_value};
 use longshore_actors::ticket::BudgetLimits;
 use longshore_actors::topology::{House, HouseParams, Placement, Supervision};
 
 /// A house, what it reads and where it saves.
-pub(crate) struct Fixture {
-    pub(crate) pipeline: Arc<Tally>,
+pub(crate) struct Fixture<P: Pipeline = Tally> {
+    pub(crate) pipeline: Arc<P>,
     pub(crate) store: MemoryStore,
     pub(crate) source: MemorySource,
-    pub(crate) house: House<Tally>,
+    pub(crate) house: House<P>,
     pub(crate) values: HashMap<PartitionId, Vec<Vec<u8>>>,
     pub(crate) doors: Vec<Door>,
     pub(crate) batch_records: usize,
@@ -94,8 +95,34 @@ impl Fixture {
         supervision: Supervision,
         (retry, in_flight): (RetryPolicy, InFlightLimits),
     ) -> Self {
-        let pipeline = Arc::new(Tally::default());
-        let (store, source) = (MemoryStore::new(latency), MemorySource::default());
+        let store = MemoryStore::new(latency);
+        let context = ContextSource::Lookups(Arc::new(store.clone()));
+        let rules = Rules { placement, order, budget, supervision, retry, in_flight };
+        Self::build(Arc::new(Tally::default()), (store, context), rules, values)
+    }
+}
+
+/// How a house is run.
+#[derive(Clone, Copy)]
+pub(crate) struct Rules {
+    pub(crate) placement: Placement,
+    pub(crate) order: Order,
+    pub(crate) budget: BudgetLimits,
+    pub(crate) supervision: Supervision,
+    pub(crate) retry: RetryPolicy,
+    pub(crate) in_flight: InFlightLimits,
+}
+
+impl<P: Pipeline> Fixture<P> {
+    /// Builds a house for `pipeline`.
+    pub(crate) fn build(
+        pipeline: Arc<P>,
+        (store, context): (MemoryStore, ContextSource<P>),
+        rules: Rules,
+        values: HashMap<PartitionId, Vec<Vec<u8>>>,
+    ) -> Self {
+        let Rules { placement, order, budget, supervision, retry, in_flight } = rules;
+        let source = MemorySource::default();
         store.set_retry(retry);
         let house = House::build(HouseParams {
             pipeline: pipeline.clone(),
@@ -105,7 +132,7 @@ impl Fixture {
             in_flight,
             sessions: 2,
             store: Arc::new(store.clone()),
-            context: ContextSource::Lookups(Arc::new(store.clone())),
+            context,
             source: Arc::new(source.clone()),
             placement,
             retry,

@@ -53,7 +53,7 @@ impl Pipeline for Payments {
         wanted.applied.want(payment.payment_id);
     }
 
-    fn work(
+    async fn work(
         &self,
         payment: &Payment<'_>,
         known: &Books,

@@ -81,8 +81,8 @@ async fn write_table(
     writer.run(&statements.make_room).await?;
     let bytes = (0..rows.len()).map(|index| rows.get(index).bytes);
     writer.within(copy_in(writer.client(), &statements.copy_to_room, bytes, true)).await?;
-    let (mut refused, mut to_try) = (Vec::new(), vec![0..rows.len()]);
-    // The first one's lower half comes first: which rows are refused does not depend on the order.
+    let (mut refused, mut to_try) = (Vec::new(), Vec::new());
+    to_try.push(0..rows.len());
     while let Some(range) = to_try.pop() {
         writer.run(MARK).await?;
         let tried = match update(writer, statements, &range).await {
@@ -121,7 +121,7 @@ async fn update(
     }
     let (wanted, name) = (range.len(), &statements.name);
     Err(Failure::Stop(format!(
-        "{changed} rows of {name} were changed instead of {wanted}: a trigger or a rule leaves rows \
-         out, which were read and locked"
+        "{changed} rows of {name} were changed instead of {wanted}: a trigger or a rule leaves \
+         rows out, which were read and locked"
     )))
 }

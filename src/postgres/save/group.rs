@@ -101,10 +101,10 @@ impl Saver {
             return Ok(gone(group));
         };
         let began = Instant::now();
-        let mut attempt = Attempt { saver: self, session, group, writer: self.writer(&lease) };
         let mut merged = Merged::new(group, self.tables.len());
-        let ended = attempt.run_open(&mut merged, changes).await;
-        drop(attempt);
+        let ended = Attempt { saver: self, session, group, writer: self.writer(&lease) }
+            .run_open(&mut merged, changes)
+            .await;
         match ended {
             Ok(GroupEnd::Committed(reports)) => {
                 stages::SAVE.took(began.elapsed());
@@ -241,18 +241,16 @@ fn reports_of(merged: &Merged<'_>, group: &[WorkedBatch], refused: Refusals) -> 
         let (batch, index) = merged.place_of(record);
         by_batch[batch].push((index, reject));
     }
-    let report = |refused: Vec<_>| match refused.is_empty() {
-        true => BatchReport::RolledBack,
-        false => BatchReport::Refused(refused),
+    let report = |refused: Vec<_>| {
+        if refused.is_empty() { BatchReport::RolledBack } else { BatchReport::Refused(refused) }
     };
     by_batch.into_iter().map(report).collect()
 }
 
 /// What they hear if the connection was closed meanwhile.
 fn gone(group: &[WorkedBatch]) -> Vec<BatchReport> {
-    let report = |worked| match is_current(worked) {
-        true => BatchReport::RolledBack,
-        false => BatchReport::Stale,
+    let report = |worked| {
+        if is_current(worked) { BatchReport::RolledBack } else { BatchReport::Stale }
     };
     group.iter().map(report).collect()
 }

@@ -177,7 +177,7 @@ impl<'a> Books<'a> {
         Self::check_order(records, &places, &balances, &self.parked)
     }
 
-    /// Each partition's payments are in its order, and what was overdrawn was so when its turn came.
+    /// Each partition's payments are in its order, and what was overdrawn was so in its turn.
     fn check_order(
         records: &[(&Sent, Uuid, i64)],
         places: &HashMap<Uuid, usize>,

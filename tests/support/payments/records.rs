@@ -177,9 +177,10 @@ impl PaymentRecords {
         let is_overdrawn = is(mix.overdrawn);
         let (is_unknown, is_other) = (is(mix.unknown), is(mix.other_currency));
         let account = self.account(is_unknown);
-        let amount = match is_overdrawn {
-            true => -self.rng.random_range(1_000_000_000_000_000_000..2_000_000_000_000_000_000),
-            false => self.amount(),
+        let amount = if is_overdrawn {
+            -self.rng.random_range(1_000_000_000_000_000_000..2_000_000_000_000_000_000)
+        } else {
+            self.amount()
         };
         let What::Payment { id, amount, mut currency, .. } = self.payment(account, amount) else {
             unreachable!("it is a payment")
@@ -188,10 +189,8 @@ impl PaymentRecords {
             currency = "CHF";
         }
         let what = What::Payment { id, account, amount, currency };
-        let partition = match mix.keyed {
-            true => (account % i64::from(self.partitions)) as i32,
-            false => partition,
-        };
+        let by_account = (account % i64::from(self.partitions)) as i32;
+        let partition = if mix.keyed { by_account } else { partition };
         self.earlier.entry(partition).or_default().push(what);
         self.draft(what, partition)
     }
