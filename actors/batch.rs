@@ -18,6 +18,7 @@ use crate::lanes::LaneKeys;
 pub use crate::parcel::{Parcel, PolledBatch};
 use crate::parked::{ParkAs, ParkedRef};
 use crate::pipeline::{KeysOf, Pipeline};
+use crate::ports::Halt;
 use crate::record::{NextOffset, Offset};
 use crate::rows::RowBuffer;
 
@@ -373,6 +374,8 @@ pub enum GivenUp {
         /// Why.
         later: RetryLater,
     },
+    /// Its pipeline is stopped, or about to be.
+    Halted(Halt),
     /// A lane has more parked records than it may have.
     LaneFull {
         /// Which, and what to do.

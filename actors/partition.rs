@@ -252,6 +252,7 @@ impl<P: Pipeline> Handler<BatchGivenUp> for PartitionActor<P> {
             GivenUp::Fenced { owner } => self.stop(StopReason::Fenced { owner }),
             GivenUp::TooSlow { reason } => self.take_smaller(&reason, ctx),
             GivenUp::Later { offset, later } => self.stall(offset, later, ctx),
+            GivenUp::Halted(halt) => self.halt(halt),
             GivenUp::LaneFull { reason } => self.wait_for_lane(reason),
             GivenUp::Stopped { reason } => self.stop(StopReason::Failed { reason }),
         }

@@ -161,6 +161,7 @@ impl PersisterActor {
                 batch.settle(settled);
             }
             BatchReport::Stale => batch.give_up(GivenUp::Lost { outcome_unknown: false }),
+            BatchReport::Halted(halt) => batch.give_up(GivenUp::Halted(halt)),
             BatchReport::LaneFull { reason } => batch.give_up(GivenUp::LaneFull { reason }),
             BatchReport::Fenced { owner } => batch.give_up(GivenUp::Fenced { owner }),
         }

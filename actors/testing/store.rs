@@ -73,6 +73,8 @@ struct Content {
     rows: Vec<SavedRow>,
     shelf: Shelf,
     halt: Option<Halt>,
+    /// Dead records that stop the pipeline.
+    budget: Option<usize>,
     faults: VecDeque<Fault>,
 }
 
@@ -146,6 +148,11 @@ impl MemoryStore {
         self.lock().halt = halt;
     }
 
+    /// Stops the pipeline by itself once more than `dead` records are; `None`: never.
+    pub fn set_budget(&self, dead: Option<usize>) {
+        self.lock().budget = dead;
+    }
+
     /// Moves a stored offset, as an operator would. What was saved from there on is taken along.
     pub fn set(&self, partition: &PartitionId, next_offset: NextOffset) {
         let mut content = self.lock();
@@ -189,6 +196,9 @@ impl Content {
                 let owner = row.owner.map(|_| "another owner".to_owned());
                 return BatchReport::Fenced { owner };
             }
+            if let Some(halt) = content.halt.clone().filter(|halt| !halt.is_paused) {
+                return BatchReport::Halted(halt);
+            }
             if content.shelf.is_overfull(worked) {
                 full.insert(partition);
                 return BatchReport::LaneFull { reason: "a lane is full".to_owned() };
@@ -214,6 +224,10 @@ impl Content {
                 let bytes = row.bytes.to_vec();
                 self.rows.push(SavedRow { partition: partition.clone(), offset, bytes });
             }
+        }
+        let dead = self.shelf.records.iter().filter(|record| record.due.is_none()).count();
+        if self.budget.is_some_and(|budget| dead > budget) {
+            self.halt = Some(Halt { reason: format!("{dead} are dead"), is_paused: false });
         }
         for (lane, records) in self.shelf.changed_lanes(worked) {
             worked.batch.fence.lanes().set(lane, records);

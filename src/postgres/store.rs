@@ -14,6 +14,7 @@ use longshore_actors::record::Offset;
 use tokio::runtime::Handle;
 
 use super::acquire::{self, Acquirer};
+use super::budget::Budget;
 use super::connect::{ConnectOptions, SessionSettings};
 use super::due::DueRecords;
 use super::marks::Marks;
@@ -35,6 +36,8 @@ pub struct StoreParams {
     pub pipeline: String,
     /// The consumer group.
     pub group: String,
+    /// The topics that the pipeline reads.
+    pub topics: Vec<String>,
     /// Where the group begins in a topic that it has no offset for.
     pub start: StartPosition,
     /// Who we are.
@@ -73,11 +76,17 @@ impl PostgresStore {
         let pool = |settings| SessionPool::new(&params.options, settings, &params.runtime);
         let settings = SessionSettings::with_statement_timeout(params.statement_timeout);
         let sessions = (0..params.sessions).map(|_| Session::new(pool(settings))).collect();
+        let names = (params.pipeline.clone(), params.group.clone());
+        let budget = params
+            .rules
+            .budget
+            .map(|limits| Arc::new(Budget::new(names.clone(), params.topics, limits)));
         let watch = Watch::new(
             params.queries.clone(),
-            (params.pipeline.clone(), params.group.clone()),
+            names.clone(),
             params.owner.clone(),
             params.positions.clone(),
+            budget.clone(),
         );
         let acquirer = Acquirer {
             pool: pool(acquire::settings()),
@@ -94,8 +103,8 @@ impl PostgresStore {
         };
         let marks = Marks { pool: params.queries, group: params.group.clone() };
         let saver = Saver::new(
-            params.pipeline,
-            params.group,
+            names,
+            budget,
             params.owner,
             &params.tables,
             params.statement_timeout,
