@@ -97,6 +97,7 @@ pub(crate) fn tell(board: &CommitBoard, batch: &Batch, report: BatchReport) {
             return batch.settle(settled);
         }
         BatchReport::Stale => GivenUp::Lost { outcome_unknown: false },
+        BatchReport::Halted(halt) => GivenUp::Halted(halt),
         BatchReport::LaneFull { reason } => GivenUp::LaneFull { reason },
         BatchReport::Fenced { owner } => GivenUp::Fenced { owner },
         BatchReport::RolledBack => GivenUp::RolledBack,

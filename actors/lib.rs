@@ -35,6 +35,7 @@ pub mod gate;
 pub mod health;
 pub mod in_flight;
 pub mod lanes;
+pub mod notices;
 pub mod own;
 pub mod own_writes;
 pub mod parcel;

@@ -278,6 +278,7 @@ impl<P: Pipeline> Handler<BatchGivenUp> for PartitionActor<P> {
             GivenUp::RolledBack => self.send_anew(ctx),
             GivenUp::Refused(refused) => self.send_without(refused, ctx),
             GivenUp::Later { offset, later } => self.stall(offset, later, ctx),
+            GivenUp::Halted(halt) => self.halt(halt),
             GivenUp::LaneFull { reason } => self.wait_for_lane(reason),
             GivenUp::Stopped { reason } => self.stop(StopReason::Failed { reason }),
         }

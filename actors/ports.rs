@@ -180,6 +180,8 @@ pub enum BatchReport {
     Saved(Settled),
     /// Its fence fell or a later attempt began before the transaction did: it was left out.
     Stale,
+    /// Its pipeline is stopped, or about to be: it was left out.
+    Halted(Halt),
     /// A lane of it has more parked records than it may have: it was left out.
     LaneFull {
         /// Which, and what to do.
@@ -276,6 +278,13 @@ pub enum StopReason {
         /// What is wrong and what to do.
         reason: String,
     },
+}
+
+impl StopReason {
+    /// Whether the assignment stands and is read again some time.
+    pub fn is_for_now(&self) -> bool {
+        matches!(self, Self::LaneFull { .. } | Self::Halted(_))
+    }
 }
 
 impl std::fmt::Display for StopReason {

@@ -125,6 +125,23 @@ impl<P: Pipeline> PartitionActor<P> {
         }
     }
 
+    /// The store saves nothing more of the pipeline: what is in hand is let go, and read again when
+    /// the pipeline goes on.
+    pub(super) fn halt(&mut self, halt: Halt) {
+        self.begin_anew();
+        self.follow(Some(halt));
+    }
+
+    /// Lets go of everything in hand, and of what is about to be handed in.
+    pub(super) fn begin_anew(&mut self) {
+        if let Some(position) = self.own.fence.begin_attempt() {
+            self.held.begin_at(position.expected);
+        }
+        // What was read on the way here would be out of its turn.
+        self.own.fence.begin_seek();
+        self.returning = Returning::Idle;
+    }
+
     /// The Acquirer died with the claim; another one is about to begin.
     pub(super) fn claim_again(&mut self, ctx: &mut Context<Self>) {
         ctx.run_later(self.backoff.next_pause(), |this, ctx| {

@@ -108,10 +108,7 @@ impl<P: Pipeline> PartitionActor<P> {
     pub(super) fn wait_for_lane(&mut self, reason: String) {
         warn!(partition = %self.own.fence.partition(), reason, "reads no more for now");
         self.is_lane_full = true;
-        if let Some(position) = self.own.fence.begin_attempt() {
-            self.held.begin_at(position.expected);
-        }
-        self.returning = Returning::Idle;
+        self.begin_anew();
         self.own.source.stop(&self.own.fence, StopReason::LaneFull { reason });
     }
 

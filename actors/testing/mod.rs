@@ -4,6 +4,7 @@
 
 pub mod front;
 mod ledger;
+mod offset_row;
 mod own_writes;
 mod shelf;
 mod source;

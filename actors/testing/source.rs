@@ -83,7 +83,7 @@ impl MemorySource {
         let incarnation = door.fence().incarnation();
         let position = {
             let told = self.lock();
-            let waits = matches!(told.stops.get(&incarnation), Some(StopReason::LaneFull { .. }));
+            let waits = told.stops.get(&incarnation).is_some_and(StopReason::is_for_now);
             let Some(position) = told.seeks.get(&incarnation).filter(|_| !waits) else {
                 return false;
             };

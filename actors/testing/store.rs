@@ -9,12 +9,12 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use hashbrown::{HashMap, HashSet};
 
+use super::offset_row::OffsetRow;
 use super::own_writes::Accounts;
 use super::shelf::{Shelf, ShelvedRecord};
 use super::tally::{Tally, TallyContext, TallyKeys};
 use super::weather::{Fault, Weather};
 use crate::batch::{Batch, WorkedBatch};
-use crate::caution::{Caution, DEATHS_MAX, STARTS_MAX};
 use crate::conservation::Settled;
 use crate::error::{SaveError, StoreError};
 use crate::fence::Fence;
@@ -34,41 +34,6 @@ pub struct SavedRow {
     pub bytes: Vec<u8>,
 }
 
-#[derive(Clone, Debug, Default)]
-struct OffsetRow {
-    epoch: i64,
-    next_offset: NextOffset,
-    /// The assignment that owns it; `None` after an operator moved the offset.
-    owner: Option<u64>,
-    at_work: bool,
-    deaths: i32,
-    named: Option<Offset>,
-    starts: i32,
-}
-
-impl OffsetRow {
-    /// What is known of the owners before `fence`'s.
-    fn caution(&mut self, fence: &Fence, shelf: &Shelf) -> Option<Caution> {
-        if self.owner != Some(fence.incarnation()) {
-            let died = std::mem::take(&mut self.at_work);
-            let is_ahead = |named: &Offset| {
-                let comes_back = || shelf.comes_back(fence.partition(), *named);
-                died && (named.0 >= self.next_offset.0 || comes_back())
-            };
-            self.deaths += i32::from(died);
-            self.starts = self.named.filter(is_ahead).map_or(0, |_| self.starts + 1);
-        }
-        let condemned = self.named.filter(|_| self.starts >= STARTS_MAX);
-        (self.deaths >= DEATHS_MAX).then_some(Caution { condemned })
-    }
-
-    fn take(&mut self, fence: &Fence) -> (i64, NextOffset) {
-        self.epoch += 1;
-        self.owner = Some(fence.incarnation());
-        (self.epoch, self.next_offset)
-    }
-}
-
 #[derive(Default)]
 pub(super) struct Content {
     offsets: HashMap<PartitionId, OffsetRow>,
@@ -76,6 +41,8 @@ pub(super) struct Content {
     shelf: Shelf,
     pub(super) accounts: Accounts,
     halt: Option<Halt>,
+    /// Dead records that stop the pipeline.
+    budget: Option<usize>,
     faults: VecDeque<Fault>,
 }
 
@@ -149,6 +116,11 @@ impl MemoryStore {
         self.lock().halt = halt;
     }
 
+    /// Stops the pipeline by itself once more than `dead` records are; `None`: never.
+    pub fn set_budget(&self, dead: Option<usize>) {
+        self.lock().budget = dead;
+    }
+
     /// Moves a stored offset, as an operator would. What was saved from there on is taken along.
     pub fn set(&self, partition: &PartitionId, next_offset: NextOffset) {
         let mut content = self.lock();
@@ -202,6 +174,9 @@ impl Content {
                 let owner = row.owner.map(|_| "another owner".to_owned());
                 return BatchReport::Fenced { owner };
             }
+            if let Some(halt) = content.halt.clone().filter(|halt| !halt.is_paused) {
+                return BatchReport::Halted(halt);
+            }
             if content.shelf.is_overfull(worked) {
                 full.insert(partition);
                 return BatchReport::LaneFull { reason: "a lane is full".to_owned() };
@@ -227,6 +202,10 @@ impl Content {
                 let bytes = row.bytes.to_vec();
                 self.rows.push(SavedRow { partition: partition.clone(), offset, bytes });
             }
+        }
+        let dead = self.shelf.records.iter().filter(|record| record.due.is_none()).count();
+        if self.budget.is_some_and(|budget| dead > budget) {
+            self.halt = Some(Halt { reason: format!("{dead} are dead"), is_paused: false });
         }
         for (lane, records) in self.shelf.changed_lanes(worked) {
             worked.batch.fence.lanes().set(lane, records);

@@ -167,7 +167,13 @@ async fn limits(config: &Config, conn: &mut AsyncPgConnection) -> Result<Finding
 }
 
 /// What is asked of Longshore's own tables.
-const OWN_TABLES: [&str; 2] = ["longshore.offsets", "longshore.parked_records"];
+const OWN_TABLES: [(&str, &str); 5] = [
+    ("longshore.offsets", "select, insert, update"),
+    ("longshore.parked_records", "select, insert, update, delete"),
+    ("longshore.pipelines", "select, insert, update"),
+    ("longshore.budget_samples", "select, insert, update, delete"),
+    ("longshore.audit", "insert"),
+];
 
 #[derive(QueryableByName)]
 struct Rights {
@@ -175,10 +181,10 @@ struct Rights {
     are_given: bool,
 }
 
-/// Reading and inserting everywhere, updating our own tables; and temporary tables, which a
+/// Reading and inserting everywhere, more in our own tables; and temporary tables, which a
 /// transaction that met a saved key needs.
 async fn grants(conn: &mut AsyncPgConnection, tables: &[SqlTable]) -> Result<Finding, StoreError> {
-    let own = OWN_TABLES.iter().map(|name| ((*name).to_owned(), "select, insert, update"));
+    let own = OWN_TABLES.iter().map(|(name, rights)| ((*name).to_owned(), *rights));
     let theirs = tables.iter().map(|table| (table.name().to_owned(), "select, insert"));
     let mut missing = Vec::new();
     for (table, rights) in own.chain(theirs) {

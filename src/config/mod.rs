@@ -25,8 +25,9 @@ use longshore_actors::ticket::BudgetLimits;
 pub use self::error::{ConfigError, Problem};
 pub use self::layers::Layers;
 use self::memory::Share;
-pub use self::pipeline::{BatchLimits, DeadLetterBudget, Kind, PipelineConfig};
+pub use self::pipeline::{BatchLimits, Kind, PipelineConfig};
 pub use self::secret::Secret;
+pub use crate::postgres::budget::DeadLetterBudget;
 
 /// A whole configuration.
 #[derive(Clone, Debug)]

@@ -13,6 +13,7 @@ use super::check::{Checks, Key};
 use super::raw::{RawBatch, RawBudget, RawFate, RawPipeline, RawRetry, RawWork};
 use super::values::{BudgetChoice, List};
 use crate::positions::StartPosition;
+use crate::postgres::budget::DeadLetterBudget;
 use crate::postgres::fates::Fates;
 
 /// A topic's longest name, as Kafka has it.
@@ -72,23 +73,6 @@ pub struct BatchLimits {
 impl Default for BatchLimits {
     fn default() -> Self {
         Self { records: 10_000, bytes: 8 * 1024 * 1024, linger: Duration::from_millis(50) }
-    }
-}
-
-/// How much a pipeline may reject before it stops.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct DeadLetterBudget {
-    /// The share of the last `window` settled records, above 0 and at most 1.
-    pub ratio: f64,
-    /// How many records that share is taken of.
-    pub window: u64,
-    /// Rejected records a minute.
-    pub per_minute: u64,
-}
-
-impl Default for DeadLetterBudget {
-    fn default() -> Self {
-        Self { ratio: 0.5, window: 10_000, per_minute: 60_000 }
     }
 }
 

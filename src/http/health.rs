@@ -97,6 +97,7 @@ fn not_ready(pipeline: &PipelineSnapshot, now: Instant) -> Vec<String> {
         Phase::Draining => reasons.push("is draining".to_owned()),
         Phase::Running => reasons.extend(no_share(pipeline)),
     }
+    reasons.extend(pipeline.stopped.clone());
     if let Some(problem) = &pipeline.consumer.problem {
         reasons.push(format!("kafka: {problem}"));
     }

@@ -117,6 +117,7 @@ impl Pipeline {
     fn of(pipeline: &PipelineSnapshot) -> Self {
         let (state, reason) = match &pipeline.phase {
             Phase::Starting(reason) => ("starting", Some(reason.clone())),
+            Phase::Running if pipeline.stopped.is_some() => ("stopped", pipeline.stopped.clone()),
             Phase::Running => ("running", None),
             Phase::Draining => ("draining", None),
             Phase::Failed(reason) => ("failed", Some(reason.clone())),

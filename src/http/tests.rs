@@ -30,6 +30,7 @@ fn well(now: Instant) -> PipelineSnapshot {
         health,
         consumer,
         parked: Parked::default(),
+        stopped: None,
     }
 }
 

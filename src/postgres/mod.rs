@@ -7,6 +7,7 @@
 //! Everything else (lookups, migrations, the commands' queries) is diesel on diesel-async.
 
 pub mod acquire;
+pub mod budget;
 pub mod connect;
 pub mod context;
 mod due;

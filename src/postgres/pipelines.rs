@@ -2,13 +2,14 @@
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
+use diesel::sql_types::Timestamptz;
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use longshore_actors::error::StoreError;
 use longshore_actors::ports::Halt;
 use serde_json::json;
 
 use super::errors;
-use super::schema::{audit, pipelines};
+use super::schema::{audit, budget_samples, pipelines};
 
 /// The state of one pipeline.
 #[derive(Clone, Debug, PartialEq, Eq, Queryable)]
@@ -64,7 +65,34 @@ pub async fn states(
     Ok(names.iter().map(state).collect())
 }
 
-/// Puts pipelines into a state, those that are in another; answers how many.
+/// Those of `names` that are stopped, and why.
+///
+/// # Errors
+/// The query failed.
+pub async fn stopped(
+    conn: &mut AsyncPgConnection,
+    names: &[String],
+) -> Result<Vec<(String, String)>, StoreError> {
+    let states = states(conn, names).await?.into_iter();
+    let stopped = states.filter_map(|now| {
+        let halt = halt(&now.pipeline, &now.state, now.reason.as_deref())?;
+        (!halt.is_paused).then_some((now.pipeline, halt.reason))
+    });
+    Ok(stopped.collect())
+}
+
+/// Begins the dead-letter budgets of `names` anew: what died before counts no more.
+async fn renew(conn: &mut AsyncPgConnection, names: &[String]) -> QueryResult<()> {
+    let renewed = pipelines::table.filter(pipelines::pipeline.eq_any(names));
+    let now = pipelines::renewed_at.eq(diesel::dsl::now.into_sql::<Timestamptz>().nullable());
+    diesel::update(renewed).set(now).execute(conn).await?;
+    let samples = budget_samples::table.filter(budget_samples::pipeline.eq_any(names));
+    diesel::delete(samples).execute(conn).await?;
+    Ok(())
+}
+
+/// Puts pipelines into a state, those that are in another; answers how many. Whatever goes on has
+/// a new dead-letter budget.
 ///
 /// # Errors
 /// The database refuses; then nothing is changed.
@@ -91,6 +119,9 @@ pub async fn set(
             pipelines::since.eq(diesel::dsl::now),
         );
         let changed = diesel::update(others).set(now).execute(conn).await?;
+        if to == "running" {
+            renew(conn, names).await?;
+        }
         let command = if to == "running" { "pipelines resume" } else { "pipelines pause" };
         diesel::insert_into(audit::table)
             .values((

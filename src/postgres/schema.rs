@@ -18,6 +18,7 @@ diesel::table! {
         deaths -> Integer,
         suspect -> Nullable<BigInt>,
         suspect_starts -> Integer,
+        dead_records -> BigInt,
     }
 }
 
@@ -51,6 +52,7 @@ diesel::table! {
         state -> Text,
         reason -> Nullable<Text>,
         since -> Timestamptz,
+        renewed_at -> Nullable<Timestamptz>,
     }
 }
 
@@ -68,6 +70,17 @@ diesel::table! {
         headers -> Jsonb,
         created_at -> Timestamptz,
         published_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    longshore.budget_samples (pipeline, group, topics, at) {
+        pipeline -> Text,
+        group -> Text,
+        topics -> Array<Text>,
+        at -> Timestamptz,
+        settled_records -> BigInt,
+        dead_records -> BigInt,
     }
 }
 

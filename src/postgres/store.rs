@@ -15,6 +15,7 @@ use longshore_actors::rows::RowBuffer;
 use tokio::runtime::Handle;
 
 use super::acquire::{self, Acquirer};
+use super::budget::Budget;
 use super::connect::{ConnectOptions, SessionSettings};
 use super::due::DueRecords;
 use super::marks::Marks;
@@ -37,6 +38,8 @@ pub struct StoreParams {
     pub pipeline: String,
     /// The consumer group.
     pub group: String,
+    /// The topics that the pipeline reads.
+    pub topics: Vec<String>,
     /// Where the group begins in a topic that it has no offset for.
     pub start: StartPosition,
     /// Who we are.
@@ -81,11 +84,17 @@ impl PostgresStore {
             save::group_settings(params.statement_timeout)
         };
         let sessions = (0..params.sessions).map(|_| Session::new(pool(settings))).collect();
+        let names = (params.pipeline.clone(), params.group.clone());
+        let budget = params
+            .rules
+            .budget
+            .map(|limits| Arc::new(Budget::new(names.clone(), params.topics, limits)));
         let watch = Watch::new(
             params.queries.clone(),
-            (params.pipeline.clone(), params.group.clone()),
+            names.clone(),
             params.owner.clone(),
             params.positions.clone(),
+            budget.clone(),
         );
         let acquirer = Acquirer {
             pool: pool(acquire::settings()),
@@ -102,8 +111,8 @@ impl PostgresStore {
         };
         let marks = Marks { pool: params.queries, group: params.group.clone() };
         let saver = Saver::new(
-            params.pipeline,
-            params.group,
+            names,
+            budget,
             params.owner,
             &SavedTables { saved: params.tables, changed: params.changed },
             params.statement_timeout,

@@ -10,9 +10,10 @@ use hashbrown::HashMap;
 use longshore_actors::error::StoreError;
 use longshore_actors::faults;
 use longshore_actors::fence::Fence;
-use longshore_actors::ports::{Seen, Stored};
+use longshore_actors::ports::{Halt, Seen, Stored};
 use uuid::Uuid;
 
+use super::budget::Budget;
 use super::due;
 use super::errors;
 use super::owner::Owner;
@@ -38,6 +39,8 @@ pub(super) struct Watch {
     pub(super) owner: Owner,
     /// What the broker knows.
     pub(super) positions: Arc<dyn Positions>,
+    /// The pipeline's dead-letter budget.
+    pub(super) budget: Option<Arc<Budget>>,
     asked_at: Mutex<Option<Instant>>,
 }
 
@@ -57,8 +60,9 @@ impl Watch {
         (pipeline, group): (String, String),
         owner: Owner,
         positions: Arc<dyn Positions>,
+        budget: Option<Arc<Budget>>,
     ) -> Self {
-        Self { pool, pipeline, group, owner, positions, asked_at: Mutex::default() }
+        Self { pool, pipeline, group, owner, positions, budget, asked_at: Mutex::default() }
     }
 
     /// See [`longshore_actors::ports::Store::look`].
@@ -68,12 +72,8 @@ impl Watch {
         let topics = topics_of(&fences);
         let mut rows = self.rows(&mut conn, &topics).await?;
         let due = due::partitions_with_due(&mut conn, &self.group, &topics).await?;
-        let states = pipelines::states(&mut conn, std::slice::from_ref(&self.pipeline)).await?;
+        let halt = self.halt(&mut conn).await?;
         drop(conn);
-        let halt = states
-            .into_iter()
-            .next()
-            .and_then(|now| pipelines::halt(&now.pipeline, &now.state, now.reason.as_deref()));
         let ids = self.topic_ids(&topics).await;
         let mut judge = |fence: &&Fence| {
             let partition = fence.partition();
@@ -86,6 +86,20 @@ impl Watch {
             Seen { row, is_due: due.contains(&place), halt: halt.clone() }
         };
         Ok(fences.iter().map(&mut judge).collect())
+    }
+
+    /// Whether the pipeline is not to read just now, as the database or the budget has it.
+    async fn halt(&self, conn: &mut AsyncPgConnection) -> Result<Option<Halt>, StoreError> {
+        let before = self.budget.as_ref().map(|budget| budget.before_look());
+        let states = pipelines::states(conn, std::slice::from_ref(&self.pipeline)).await?;
+        let halt = states
+            .into_iter()
+            .next()
+            .and_then(|now| pipelines::halt(&now.pipeline, &now.state, now.reason.as_deref()));
+        Ok(match self.budget.as_ref().zip(before) {
+            Some((budget, before)) => budget.heard(before, halt),
+            None => halt,
+        })
     }
 
     fn judge(&self, fence: &Fence, seen: RowNow, topic_id: Option<Uuid>) -> Stored {

@@ -1,7 +1,7 @@
 //! The service: starts the configured pipelines side by side, runs them until a signal or until the
 //! end, drains them. One pipeline that fails does not stop another.
 
-mod parked_watch;
+mod database_watch;
 mod pipeline;
 mod running;
 mod signals;
@@ -72,7 +72,7 @@ pub enum ServiceError {
     /// The database cannot be asked whether it has our tables.
     #[error("database: {0}")]
     Database(StoreError),
-    /// Partitions stopped before their end.
+    /// Partitions stopped before their end, or whole pipelines.
     #[error("stopped before the end:\n  {}", .0.join("\n  "))]
     Stopped(Vec<String>),
     /// The operating system refuses threads or signals.
@@ -122,8 +122,7 @@ impl Service {
             .map(|pipeline| brokers_of(config, pipeline))
             .collect::<Result<_, _>>()?;
         await_tables(&pool, view).await?;
-        let groups = parked_watch::groups(config);
-        runtime.handle().spawn(parked_watch::watch(view.clone(), pool.clone(), groups));
+        runtime.handle().spawn(database_watch::watch(view.clone(), pool.clone(), config));
         view.all_wait("is started after the pipelines before it");
         let (mut pipelines, mut ends) = (Vec::new(), Vec::new());
         for (pipeline, brokers) in config.pipelines.iter().zip(brokers) {
@@ -168,11 +167,15 @@ impl Service {
 
     /// Whether nothing is missing; an error if what is missing will never come.
     async fn is_at_the_end(&self) -> Result<bool, ServiceError> {
-        let (mut is_missing, mut will_come) = (false, false);
+        let (mut is_missing, mut will_come, mut lines) = (false, false, Vec::new());
         for (ends, running) in self.ends.iter().zip(&self.pipelines) {
             let stopped = running.stopped();
-            let missing = match ends.missing(&self.pool).await {
-                Ok(missing) => missing,
+            let looked = async {
+                let halted = ends.stopped(&self.pool).await?;
+                Ok::<_, StoreError>((halted, ends.missing(&self.pool).await?))
+            };
+            let (halted, missing) = match looked.await {
+                Ok(looked) => looked,
                 Err(error) if error.fate() == Fate::Retry => {
                     tracing::warn!(%error, "cannot look at the stored offsets yet");
                     return Ok(false);
@@ -182,15 +185,19 @@ impl Service {
                     return Err(ServiceError::Store { pipeline, error });
                 }
             };
+            if let Some(reason) = halted {
+                // Whatever is missing, and even if nothing is: somebody has to see to it.
+                (is_missing, lines) = (true, [lines, vec![reason]].concat());
+                continue;
+            }
             is_missing |= !missing.is_empty();
             will_come |= missing.iter().any(|id| !stopped.iter().any(|(other, _)| other == id));
+            lines.extend(stopped.into_iter().map(|(id, reason)| format!("{id}: {reason}")));
         }
-        if is_missing && !will_come {
-            let stopped = self.pipelines.iter().flat_map(RunningPipeline::stopped);
-            let lines = stopped.map(|(id, reason)| format!("{id}: {reason}")).collect();
-            return Err(ServiceError::Stopped(lines));
+        match is_missing && !will_come {
+            true => Err(ServiceError::Stopped(lines)),
+            false => Ok(!is_missing),
         }
-        Ok(!is_missing)
     }
 
     /// Takes a failed pipeline down; the others go on.

@@ -144,6 +144,7 @@ impl Start<'_> {
             runtime: self.runtime.clone(),
             pipeline: self.pipeline.name.clone(),
             group: self.pipeline.group.clone(),
+            topics: self.pipeline.topics.clone(),
             start: self.pipeline.start,
             owner,
             sessions: self.config.database.connections,
@@ -153,7 +154,11 @@ impl Start<'_> {
             positions: self.positions.clone(),
             repeats,
             queries,
-            rules: SaveRules { retry: self.pipeline.retry, fates: self.pipeline.fates.clone() },
+            rules: SaveRules {
+                budget: self.pipeline.dead_letter_budget,
+                retry: self.pipeline.retry,
+                fates: self.pipeline.fates.clone(),
+            },
             format: self.pipeline.format,
         })
     }

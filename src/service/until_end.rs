@@ -9,14 +9,15 @@ use longshore_actors::record::{NextOffset, PartitionId};
 
 use crate::config::PipelineConfig;
 use crate::positions::TopicPositions;
-use crate::postgres::offsets;
 use crate::postgres::pool::QueryPool;
+use crate::postgres::{offsets, pipelines};
 
 /// How often the stored offsets are looked at.
 pub(super) const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The ends of one pipeline's partitions.
 pub(super) struct Ends {
+    pipeline: String,
     group: String,
     topics: Vec<String>,
     ends: HashMap<PartitionId, NextOffset>,
@@ -32,6 +33,7 @@ impl Ends {
                 .map(|partition| (PartitionId::new(topic.as_str(), partition.index), partition.end))
         });
         Self {
+            pipeline: pipeline.name.clone(),
             group: pipeline.group.clone(),
             topics: pipeline.topics.clone(),
             ends: ends.collect(),
@@ -41,6 +43,16 @@ impl Ends {
     /// The end of each partition.
     pub(super) fn all(&self) -> &HashMap<PartitionId, NextOffset> {
         &self.ends
+    }
+
+    /// Why the pipeline is stopped, for all instances, if it is.
+    ///
+    /// # Errors
+    /// The database cannot be asked.
+    pub(super) async fn stopped(&self, pool: &QueryPool) -> Result<Option<String>, StoreError> {
+        let mut conn = pool.get().await?;
+        let stopped = pipelines::stopped(&mut conn, std::slice::from_ref(&self.pipeline)).await?;
+        Ok(stopped.into_iter().next().map(|(_, reason)| reason))
     }
 
     /// The partitions that are not saved up to their end, or have records that come back.

@@ -27,6 +27,7 @@ struct Shown {
     ends: HashMap<PartitionId, NextOffset>,
     parts: Option<Parts>,
     parked: Parked,
+    stopped: Option<String>,
 }
 
 /// Where the state of a running pipeline is read.
@@ -91,6 +92,8 @@ pub struct PipelineSnapshot {
     pub consumer: StatusSnapshot,
     /// Its parked records, as they were last asked for.
     pub parked: Parked,
+    /// Why it is stopped for all instances, if it is.
+    pub stopped: Option<String>,
 }
 
 impl ServiceView {
@@ -103,6 +106,7 @@ impl ServiceView {
             ends: HashMap::new(),
             parts: None,
             parked: Parked::default(),
+            stopped: None,
         });
         Self(Arc::new(Mutex::new(shown.collect())))
     }
@@ -159,6 +163,14 @@ impl ServiceView {
                 count.group == config.group && config.topics.contains(&count.topic)
             };
             one.parked = Parked::sum(counts.iter().filter(is_its));
+        }
+    }
+
+    /// Takes in which pipelines are stopped, and why.
+    pub(super) fn stopped(&self, stopped: &[(String, String)]) {
+        for one in self.lock().iter_mut() {
+            let its = stopped.iter().find(|(name, _)| *name == one.config.name);
+            one.stopped = its.map(|(_, reason)| reason.clone());
         }
     }
 
@@ -227,6 +239,7 @@ impl Shown {
             health: parts.map(|parts| parts.health.snapshot()).unwrap_or_default(),
             consumer: parts.map(|parts| parts.consumer.snapshot()).unwrap_or_default(),
             parked: self.parked,
+            stopped: self.stopped.clone(),
         }
     }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)] // An unwrap of a test is an assertion.
 
 mod acquire;
+mod budget;
 mod duplicates;
 mod errors;
 mod lookups;

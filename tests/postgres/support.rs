@@ -231,6 +231,7 @@ impl Database {
             runtime: Handle::current(),
             pipeline: Things::NAME.to_owned(),
             group: GROUP.to_owned(),
+            topics: vec![TOPIC.to_owned()],
             start,
             owner: Owner::named(owner),
             sessions: 4,

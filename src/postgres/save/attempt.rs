@@ -2,19 +2,22 @@
 
 use std::time::Instant;
 
+use hashbrown::HashMap;
 use longshore_actors::batch::WorkedBatch;
 use longshore_actors::conservation::Settled;
 use longshore_actors::error::SaveError;
 use longshore_actors::faults;
-use longshore_actors::ports::BatchReport;
+use longshore_actors::ports::{BatchReport, Halt};
 use longshore_actors::stages;
+use tracing::warn;
 
+use super::super::budget::{Promise, Tally};
 use super::super::errors::{self, Failure};
 use super::bisect::{self, Hint};
 use super::claim;
 use super::lanes::Lanes;
 use super::merge::{Aside, Merged, State};
-use super::offsets::{self, Move};
+use super::offsets::{self, Move, Moved};
 use super::parked::{self, ParkOwner, Parked};
 use super::returned::{self, LaneLeft, Returned};
 use super::writer::{All, Stumble, Writer};
@@ -25,6 +28,10 @@ pub(super) struct Settlement<'g> {
     /// How each batch is settled; `None` where it is left out.
     settled: Vec<Option<Settled>>,
     lanes_left: Vec<LaneLeft<'g>>,
+    /// What the rows of the partitions say.
+    rows: Vec<Moved>,
+    /// The pipeline is stopped by it.
+    stopped: Option<Halt>,
 }
 
 /// One transaction.
@@ -45,8 +52,8 @@ impl<'a> Attempt<'a> {
         if claims.iter().all(Result::is_err) {
             return self.leave(claims).await;
         }
-        let lanes = match self.lanes(&mut claims).await {
-            Ok(lanes) => lanes,
+        let (lanes, mut promise) = match self.lanes(&mut claims).await {
+            Ok(known) => known,
             Err(failure) => return Ended::Failed(failure.into_save_error()),
         };
         if claims.iter().all(Result::is_err) {
@@ -57,7 +64,8 @@ impl<'a> Attempt<'a> {
             let settled: Vec<_> =
                 (0..claims.len()).map(|n| claims[n].is_ok().then(|| merged.settled(n))).collect();
             let moves = self.moves(&settled);
-            let early = offsets::write(&self.writer, &self.saver.group, &moves).await;
+            let none = HashMap::new();
+            let early = offsets::write(&self.writer, &self.saver.group, &moves, &none).await;
             let committed = self.writer.run("commit; begin").await;
             if let Err(failure) = early.and(committed) {
                 return Ended::Failed(failure.into_save_error());
@@ -66,18 +74,26 @@ impl<'a> Attempt<'a> {
         if let Err(stumble) = self.write(merged, plan).await {
             return self.next(plan, stumble);
         }
-        match self.settle(merged, &claims, &lanes).await {
+        match self.settle(merged, &claims, &lanes, &mut promise).await {
             Ok(settlement) => self.commit(merged, claims, (&lanes, settlement), plan).await,
             Err(failure) => Ended::Failed(failure.into_save_error()),
         }
     }
 
-    /// Knows which records wait behind others, and which of those that came back may go.
-    pub(super) async fn lanes(&self, claims: &mut Claims) -> Result<Lanes<'a>, Failure> {
+    /// Knows which records wait behind others, which of those that came back may go, and which
+    /// batches the budget still covers.
+    pub(super) async fn lanes(
+        &self,
+        claims: &mut Claims,
+    ) -> Result<(Lanes<'a>, Option<Promise<'a>>), Failure> {
         let standing = returned::standing(&self.writer, self.group, claims).await?;
-        let lanes = Lanes::check(self.group, claims, &standing, &self.saver.rules.retry);
+        let mut lanes = Lanes::check(self.group, claims, &standing, &self.saver.rules.retry);
+        let (promise, any_left_out) = self.admit(claims, &lanes.aside);
+        if any_left_out {
+            lanes = Lanes::check(self.group, claims, &standing, &self.saver.rules.retry);
+        }
         self.note_left_out(claims);
-        Ok(lanes)
+        Ok((lanes, promise))
     }
 
     fn note_left_out(&self, claims: &Claims) {
@@ -178,6 +194,7 @@ impl<'a> Attempt<'a> {
         merged: &Merged<'_>,
         claims: &Claims,
         lanes: &Lanes<'_>,
+        promise: &mut Option<Promise<'_>>,
     ) -> Result<Settlement<'a>, Failure> {
         let (saver, writer) = (self.saver, &self.writer);
         let read = |worked: &WorkedBatch| worked.batch.parked.is_none();
@@ -198,6 +215,10 @@ impl<'a> Attempt<'a> {
             group: &saver.group,
             policy: &saver.rules.retry,
         };
+        let mut dead = HashMap::new();
+        for incarnation in records.iter().filter_map(|parked| parked.dies_of(owner.policy)) {
+            *dead.entry(incarnation).or_default() += 1;
+        }
         parked::park(writer, &owner, records).await?;
         let returned = Returned::of(merged, self.group, claims, &saver.rules.retry);
         returned.write(writer).await?;
@@ -205,8 +226,20 @@ impl<'a> Attempt<'a> {
         let settled: Vec<Option<Settled>> = (0..self.group.len())
             .map(|n| claims[n].is_ok().then(|| returned.settled(n).unwrap_or(merged.settled(n))))
             .collect();
-        offsets::write(writer, &saver.group, &self.moves(&settled)).await?;
-        Ok(Settlement { settled, lanes_left })
+        for (number, worked) in self.group.iter().enumerate() {
+            let died = returned.settled(number).map_or(0, |settled| settled.parked);
+            *dead.entry(worked.batch.fence.incarnation()).or_default() += died;
+        }
+        let moves = self.moves(&settled);
+        let rows = offsets::write(writer, &saver.group, &moves, &dead).await?;
+        let settles = moves.iter().map(|(.., counts)| counts.total()).sum();
+        let tally = Tally { settled: settles, dead: dead.values().sum() };
+        let over = promise.as_mut().and_then(|promise| promise.is_certain(tally));
+        let stopped = match over {
+            Some(over) => self.stop(&over).await?,
+            None => None,
+        };
+        Ok(Settlement { settled, lanes_left, rows, stopped })
     }
 
     /// Where the partitions go. What came back was counted when it was parked.
@@ -229,13 +262,14 @@ impl<'a> Attempt<'a> {
         (lanes, settlement): (&Lanes<'_>, Settlement<'_>),
         plan: Plan,
     ) -> Ended {
-        let Settlement { settled, lanes_left } = settlement;
+        let Settlement { settled, lanes_left, rows, stopped } = settlement;
         let began = Instant::now();
         let commit = self.writer.client().batch_execute("commit");
         let error = match tokio::time::timeout(self.writer.limit(), commit).await {
             Ok(Ok(())) => {
                 stages::COMMIT.took(began.elapsed());
                 self.remember(merged);
+                self.draw(rows, stopped);
                 lanes.tell(self.group);
                 for (worked, key, records) in lanes_left {
                     worked.batch.fence.lanes().set(key, records);
@@ -258,6 +292,16 @@ impl<'a> Attempt<'a> {
         };
         // What is deferred is checked at COMMIT, and names no row.
         self.next(plan, Stumble::from(error))
+    }
+
+    /// Tells the budget what was settled for certain.
+    fn draw(&self, rows: Vec<Moved>, stopped: Option<Halt>) {
+        if let Some(Halt { reason, .. }) = &stopped {
+            warn!(pipeline = self.saver.pipeline, reason, "pipeline stopped");
+        }
+        if let Some(budget) = &self.saver.budget {
+            budget.committed(rows, stopped);
+        }
     }
 
     /// Takes in the keys that are saved for certain.

@@ -158,7 +158,8 @@ impl Attempt<'_> {
             .iter()
             .map(|worked| claim::position_of(&worked.batch).ok_or(BatchReport::Stale))
             .collect();
-        let lanes = self.lanes(&mut claims).await.map_err(Failure::into_save_error)?;
+        let known = self.lanes(&mut claims).await;
+        let (lanes, mut promise) = known.map_err(Failure::into_save_error)?;
         if claims.iter().any(Result::is_err) {
             let report = |claim: Result<_, BatchReport>| claim.err();
             let left_out = claims.into_iter().map(report);
@@ -174,7 +175,7 @@ impl Attempt<'_> {
         if let Some(refused) = refused {
             return Ok(GroupEnd::Refused(reports_of(merged, self.group, refused)));
         }
-        let settlement = self.settle(merged, &claims, &lanes).await;
+        let settlement = self.settle(merged, &claims, &lanes, &mut promise).await;
         let settlement = settlement.map_err(Failure::into_save_error)?;
         let plan = super::Plan { leave_out: false, bisect: None };
         match self.commit(merged, claims, (&lanes, settlement), plan).await {

@@ -11,6 +11,7 @@
 
 mod attempt;
 mod bisect;
+mod budget;
 mod changes;
 mod claim;
 mod copy;
@@ -42,6 +43,7 @@ use self::merge::Merged;
 use self::recent::RecentKeys;
 use self::statements::TableStatements;
 use self::writer::Writer;
+use super::budget::{Budget, DeadLetterBudget};
 use super::connect::SessionSettings;
 use super::errors::Failure;
 use super::fates::Fates;
@@ -80,6 +82,8 @@ pub(super) struct Saver {
     statement_timeout: Duration,
     repeats: Arc<Repeats>,
     rules: SaveRules,
+    /// `None`: it may reject everything.
+    budget: Option<Arc<Budget>>,
 }
 
 /// The tables of a pipeline.
@@ -93,6 +97,8 @@ pub(super) struct SavedTables {
 /// What the pipeline's configuration says about saving.
 #[derive(Clone, Debug, Default)]
 pub struct SaveRules {
+    /// How much may be rejected before the pipeline stops; `None`: everything.
+    pub budget: Option<DeadLetterBudget>,
     /// When parked records come back, and how often.
     pub retry: RetryPolicy,
     /// What becomes of database errors, where it is not the usual.
@@ -124,8 +130,8 @@ type Claims = Vec<Result<Position, BatchReport>>;
 impl Saver {
     /// Saves rows of `tables` for `pipeline`, which reads as `group` and owns as `owner`.
     pub(super) fn new(
-        pipeline: String,
-        group: String,
+        (pipeline, group): (String, String),
+        budget: Option<Arc<Budget>>,
         owner: Owner,
         tables: &SavedTables,
         statement_timeout: Duration,
@@ -134,7 +140,7 @@ impl Saver {
     ) -> Self {
         let changed = (0..).zip(&tables.changed).map(ChangeStatements::new).collect();
         let tables = tables.saved.iter().map(TableStatements::new).collect();
-        Self { pipeline, group, owner, tables, changed, statement_timeout, repeats, rules }
+        Self { pipeline, group, owner, tables, changed, statement_timeout, repeats, rules, budget }
     }
 
     /// See [`longshore_actors::ports::Store::save`].
@@ -151,6 +157,9 @@ impl Saver {
         if lease.is_new() {
             // The server may be another one than before, and know less.
             session.recent().forget();
+        }
+        if let Err(failure) = self.look(&lease).await {
+            return Err(self.fail(session, group, lease, failure.into_save_error()));
         }
         let mut plan = Plan { leave_out: false, bisect: None };
         let began = Instant::now();
@@ -172,6 +181,14 @@ impl Saver {
                     plan = next;
                 }
             }
+        }
+    }
+
+    /// Knows how far the budget is spent.
+    async fn look(&self, lease: &Lease) -> Result<(), Failure> {
+        match &self.budget {
+            Some(budget) => self.writer(lease).within(budget.look(lease.client())).await,
+            None => Ok(()),
         }
     }
 

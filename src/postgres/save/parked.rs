@@ -79,6 +79,12 @@ impl<'a> Parked<'a> {
         self.record
     }
 
+    /// Its assignment, if it is parked for good.
+    pub(super) fn dies_of(&self, policy: &RetryPolicy) -> Option<u64> {
+        let is_dead = pause_ms(self.park, 1, policy).is_none();
+        is_dead.then(|| self.worked.batch.fence.incarnation())
+    }
+
     fn record(&self) -> Record<'a> {
         self.worked.batch.parcel.arena.get(self.record as usize)
     }
