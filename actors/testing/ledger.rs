@@ -1,5 +1,5 @@
-//! A pipeline whose records change what they look up: each adds to an account, and its row says what
-//! was on the account then, so that a stale or a lost balance can be seen.
+//! A pipeline whose records change what they look up: each adds to an account, and its row says
+//! what was on the account then, so that a stale or a lost balance can be seen.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,7 +13,8 @@ use crate::pipeline::{Context, Keys, Out, Outcome, Pipeline};
 use crate::record::{Record, Unparsed};
 use crate::rows::{Row, RowBuffer};
 
-/// Adds each event's amount to its account; rejects an amount of 0 after it has changed the account.
+/// Adds each event's amount to its account; rejects an amount of 0 after it was added, and panics
+/// for -1.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ledger;
 
