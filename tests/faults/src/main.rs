@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 use longshore_faults::instance::Program;
 use longshore_faults::run::{self, Plan};
-use longshore_faults::subjects::{AdsSubject, AppendSubject, Poisons};
+use longshore_faults::subjects::{AdsSubject, AppendSubject, PaymentsSubject, Poisons};
 use longshore_faults::{Subject, wait};
 use rand::Rng;
 
@@ -16,8 +16,8 @@ use rand::Rng;
 ///
 /// Everything is the run's own: PostgreSQL, Kafka, one to three instances, each with proxied links
 /// to the servers. Records go to an append pipeline (a table without any key, where a doubled
-/// record is seen, and a counter a key) and to the shipped ads pipeline. Poison is among them:
-/// records that are malformed, rejected, or make `work` panic.
+/// record is seen, and a counter a key) and to the shipped pipelines, ads and payments. Poison is
+/// among them: records that are malformed, rejected, refused by the database, or make `work` panic.
 ///
 /// The schedule of faults is drawn from the seed: the same seed and numbers give the same faults at
 /// the same times and the same records (how the program under test meets them may differ). Kinds:
@@ -99,8 +99,11 @@ fn soak(arguments: &Arguments) -> Result<bool> {
     let seed = arguments.seed.unwrap_or_else(|| rand::rng().random_range(1..1_000_000));
     let plan = plan(arguments, seed)?;
     let poisons = Poisons { deaths: arguments.deaths };
-    let subjects: Vec<Box<dyn Subject>> =
-        vec![Box::new(AppendSubject::new(seed, poisons)), Box::new(AdsSubject::new(seed))];
+    let subjects: Vec<Box<dyn Subject>> = vec![
+        Box::new(AppendSubject::new(seed, poisons)),
+        Box::new(AdsSubject::new(seed)),
+        Box::new(PaymentsSubject::new(seed)),
+    ];
     let verdict = run::run(&plan, subjects)?;
     println!("{}", verdict.summary);
     Ok(verdict.findings.is_empty())

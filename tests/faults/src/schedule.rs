@@ -65,7 +65,7 @@ pub enum Fault {
 }
 
 /// The messages at which an actor can be made to panic: the points of `longshore_actors::faults`.
-pub const PANICS: [&str; 22] = [
+pub const PANICS: [&str; 29] = [
     "Acquirer.AcquirePartitions",
     "Acquirer.Acquired",
     "ConsumerThread.Poll",
@@ -73,6 +73,8 @@ pub const PANICS: [&str; 22] = [
     "ContextLoader.Loaded",
     "HealthActor.HealthReport",
     "HealthActor.Look",
+    "OwnWritesLoader.DecodedBatch",
+    "OwnWritesLoader.Opened",
     "PartitionActor.BatchGivenUp",
     "PartitionActor.BatchSaved",
     "PartitionActor.BeginAgain",
@@ -82,12 +84,16 @@ pub const PANICS: [&str; 22] = [
     "PartitionActor.Marked",
     "PartitionActor.Reacquired",
     "PartitionActor.RowSeen",
+    "PersisterActor.GroupSaved",
     "PersisterActor.Saved",
     "PersisterActor.Sweep",
     "PersisterActor.WorkedChunk",
+    "PersisterActor.WorkedGroup",
     "PositionWatcher.Look",
+    "WorkerActor.LoadedGroup",
     "WorkerActor.WorkChunk",
     "WorkerPool.LoadedBatch",
+    "WorkerPool.LoadedGroup",
 ];
 
 /// A fault, when it begins, and how long it lasts.

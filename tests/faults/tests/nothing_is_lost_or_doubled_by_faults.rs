@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use longshore_faults::Subject;
 use longshore_faults::instance::Program;
 use longshore_faults::run::{self, Plan};
-use longshore_faults::subjects::{AdsSubject, AppendSubject, Poisons};
+use longshore_faults::subjects::{AdsSubject, AppendSubject, PaymentsSubject, Poisons};
 
 /// One after the other: each wants the whole machine.
 #[test]
@@ -31,8 +31,11 @@ struct Size {
 
 fn soak(plan: &Plan) {
     let append = AppendSubject::new(plan.seed, Poisons::default());
-    let subjects: Vec<Box<dyn Subject>> =
-        vec![Box::new(append), Box::new(AdsSubject::new(plan.seed))];
+    let subjects: Vec<Box<dyn Subject>> = vec![
+        Box::new(append),
+        Box::new(AdsSubject::new(plan.seed)),
+        Box::new(PaymentsSubject::new(plan.seed)),
+    ];
     let verdict = run::run(plan, subjects).unwrap_or_else(|error| panic!("{error:#}"));
     assert!(verdict.findings.is_empty(), "{}", verdict.summary);
     say(&verdict.summary);
