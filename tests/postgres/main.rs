@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used)] // An unwrap of a test is an assertion.
 
 mod acquire;
+mod bisection;
 mod budget;
+mod counting;
 mod duplicates;
 mod errors;
 mod lookups;

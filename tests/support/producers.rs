@@ -44,6 +44,7 @@ impl Sender {
             .set("bootstrap.servers", &topic.brokers)
             .set("enable.idempotence", "true")
             .set("linger.ms", "5")
+            .set("message.max.bytes", "1048000")
             .set("queue.buffering.max.messages", "200000");
         let producer =
             settings(&mut config).create_with_context(Deliveries::default()).expect("a producer");

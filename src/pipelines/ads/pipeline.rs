@@ -9,6 +9,9 @@ use longshore_actors::record::{Record, Unparsed};
 use serde::Deserialize;
 use uuid::Uuid;
 
+#[cfg(test)]
+mod fuzz;
+
 use super::tables::{Advertiser, Campaign, EnrichedEvent, Known, Wanted};
 use crate::pipelines::read;
 
