@@ -58,6 +58,7 @@ mod decode;
 mod desk;
 mod health_actor;
 mod held;
+mod put_off;
 mod questions;
 mod register;
 mod supervisor;
