@@ -11,7 +11,6 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::FuturesUnordered;
-use hashbrown::HashSet;
 use tokio::sync::{AcquireError, SemaphorePermit};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
@@ -88,9 +87,6 @@ struct ChunkWork<'c, P: Pipeline, E, B, F> {
     /// Records that were taken up, or put into a line.
     taken: usize,
     worked: WorkedChunk,
-    /// Lanes of which a record is to be tried again: what comes behind it is not worked. By their
-    /// hash: a record of another lane that has the same one waits for nothing, and comes at once.
-    held: HashSet<u64>,
     /// Places that nobody has.
     places: Vec<Place<F>>,
     flights: FuturesUnordered<Flight<'c, F>>,
@@ -129,7 +125,6 @@ where
             begin,
             taken: 0,
             worked: WorkedChunk::new(batch, piece, RowBuffer::default()),
-            held: HashSet::new(),
             places: Vec::new(),
             flights: FuturesUnordered::new(),
             called: Rc::default(),
@@ -229,7 +224,7 @@ where
         let offset = self.offset(record);
         self.desk.pulse.take_up(offset.0);
         let (event, hash) = match &self.entries[record as usize] {
-            Entry::Event { lane, .. } if self.held.contains(lane) => {
+            Entry::Event { lane, .. } if self.is_behind(*lane) => {
                 return self.settle(record, Err(Unsettled::Waits));
             }
             Entry::Event { event, lane } => (event, *lane),
@@ -252,13 +247,37 @@ where
         let polled = place.poll(record, context);
         if let std::task::Poll::Ready(worked) = polled {
             self.places.push(place);
-            return self.settle(record, worked.map_err(Unsettled::from));
+            return self.ended(record, worked);
         }
         let turn = turn.or_else(|| lane.map(|lane| self.desk.turns.take(lane)));
         let permit = self.permit.take().expect("there is one for the next record");
         let limits = (self.desk.params.limits.timeout, &self.desk.pulse);
         self.flights.push(Flight::new((record, offset.0), place, limits, (permit, turn)));
         ControlFlow::Continue(())
+    }
+
+    /// Whether an earlier record of this lane was put off. Lanes go by their hash: a record of
+    /// another one that has the same waits for nothing, and comes at once.
+    fn is_behind(&self, lane: u64) -> bool {
+        self.desk.params.order == Order::ByKey && self.desk.put_off.holds(&self.worked.batch, lane)
+    }
+
+    /// Notes whether what lies behind a record of this lane has to wait for it.
+    fn note(&self, lane: u64, worked: &Worked) {
+        let put_off = &self.desk.put_off;
+        match worked {
+            _ if self.desk.params.order != Order::ByKey => {}
+            Err(Unworked::RetryLater(_)) => put_off.note(&self.worked.batch, lane),
+            _ => put_off.settled(&self.worked.batch, lane),
+        }
+    }
+
+    /// Settles a record that was worked.
+    fn ended(&mut self, record: u32, worked: Worked) -> ControlFlow<()> {
+        if let Entry::Event { lane, .. } = &self.entries[record as usize] {
+            self.note(*lane, &worked);
+        }
+        self.settle(record, worked.map_err(Unsettled::from))
     }
 
     fn offset(&self, record: u32) -> Offset {
@@ -311,7 +330,7 @@ where
     fn land(&mut self, landed: Landed<F>) -> ControlFlow<()> {
         let Landed { record, worked, place, turn } = landed;
         self.places.push(place);
-        let settled = self.settle(record, worked.map_err(Unsettled::from));
+        let settled = self.ended(record, worked);
         // The next one in the lane has to see what became of it.
         drop(turn);
         settled
@@ -338,11 +357,6 @@ where
                 if self.desk.params.order == Order::ByPartition {
                     self.worked.batch.give_up(GivenUp::Later { offset, later });
                     return ControlFlow::Break(());
-                }
-                if let (Order::ByKey, Entry::Event { lane, .. }) =
-                    (self.desk.params.order, &self.entries[record as usize])
-                {
-                    self.held.insert(*lane);
                 }
                 let RetryLater { reason, error, after } = later;
                 (Reject { reason, error }, ParkAs::Retrying(after))

@@ -9,6 +9,7 @@ use crate::health::Pulse;
 use crate::in_flight::InFlightLimits;
 use crate::persister::Persisters;
 use crate::pipeline::{Order, Pipeline};
+use crate::put_off::PutOff;
 use crate::turns::Turns;
 
 /// What all workers of a pipeline have in common.
@@ -38,5 +39,6 @@ impl<P: Pipeline> WorkParams<P> {
 pub(crate) struct Desk<P> {
     pub(crate) params: Arc<WorkParams<P>>,
     pub(crate) turns: Turns,
+    pub(crate) put_off: PutOff,
     pub(crate) pulse: Pulse,
 }

@@ -62,6 +62,7 @@ mod group;
 mod health_actor;
 mod held;
 mod house;
+mod put_off;
 mod questions;
 mod register;
 mod supervisor;

@@ -20,6 +20,7 @@ use crate::desk::{Desk, WorkParams};
 use crate::faults;
 use crate::health::Signs;
 use crate::pipeline::Pipeline;
+use crate::put_off::PutOff;
 use crate::stages;
 use crate::supervise::{Post, Watched};
 use crate::turns::Turns;
@@ -40,7 +41,7 @@ type Worked<P> = (WorkChunk<P>, Option<WorkedChunk>);
 impl<P: Pipeline> WorkerActor<P> {
     pub(crate) fn new(params: Arc<WorkParams<P>>, post: Post) -> Self {
         let (turns, pulse) = (Turns::default(), post.pulse().clone());
-        let desk = Rc::new(Desk { params, turns, pulse });
+        let desk = Rc::new(Desk { params, turns, put_off: PutOff::default(), pulse });
         Self { desk, waiting: BTreeMap::new(), num_waited: 0, post }
     }
 

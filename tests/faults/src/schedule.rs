@@ -65,7 +65,7 @@ pub enum Fault {
 }
 
 /// The messages at which an actor can be made to panic: the points of `longshore_actors::faults`.
-pub const PANICS: [&str; 29] = [
+pub const PANICS: [&str; 28] = [
     "Acquirer.AcquirePartitions",
     "Acquirer.Acquired",
     "ConsumerThread.Poll",
