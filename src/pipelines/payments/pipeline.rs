@@ -79,7 +79,7 @@ impl Pipeline for Payments {
 
 impl Payment<'_> {
     /// What is on `account` after it.
-    fn apply_to(&self, account: &Account) -> Result<i64, Reject> {
+    pub(super) fn apply_to(&self, account: &Account) -> Result<i64, Reject> {
         let (amount, balance) = (self.amount_cents, account.balance_cents);
         // A `char(3)` is filled up with blanks.
         if account.currency.trim_end() != self.currency {
