@@ -30,6 +30,7 @@ pub struct Fence {
     standing: AtomicBool,
     careful: AtomicBool,
     halted: AtomicBool,
+    drains: AtomicBool,
     position: Mutex<Option<Position>>,
     seeks: AtomicU64,
     counts: Arc<PartitionCounts>,
@@ -51,6 +52,7 @@ impl Fence {
             standing: AtomicBool::new(true),
             careful: AtomicBool::new(false),
             halted: AtomicBool::new(false),
+            drains: AtomicBool::new(false),
             position: Mutex::new(None),
             seeks: AtomicU64::new(0),
             counts,
@@ -106,6 +108,16 @@ impl Fence {
     /// Reads nothing from here on, or goes on.
     pub fn set_halted(&self, halted: bool) {
         self.halted.store(halted, SeqCst);
+    }
+
+    /// Whether what is in hand is the last: parked records come back to the next owner.
+    pub fn drains(&self) -> bool {
+        self.drains.load(SeqCst)
+    }
+
+    /// Takes nothing more in hand from here on.
+    pub fn drain(&self) {
+        self.drains.store(true, SeqCst);
     }
 
     /// The position, `None` before the first acquire.

@@ -46,7 +46,7 @@ impl<P: Pipeline> PartitionActor<P> {
     /// Reads parked records that are due, to be sent down before what is read next.
     pub(super) fn read_due(&mut self, ctx: &mut Context<Self>) {
         let is_free = self.returning == Returning::Idle && self.state == State::Flowing;
-        if !is_free || self.own.fence.is_halted() {
+        if !is_free || self.own.fence.is_halted() || self.own.fence.drains() {
             return;
         }
         self.returning = Returning::Reading;
@@ -118,6 +118,8 @@ impl<P: Pipeline> PartitionActor<P> {
         let attempts = before.map_or(0, |stall| stall.attempts) + 1;
         self.stall = Some(Stall { offset, attempts });
         self.held.cut_before(offset);
+        // The pause may be long: somebody may wait to be alone.
+        self.held.unsend();
         let Some(pause) = self.own.retry.pause(attempts) else {
             let RetryLater { reason, error, .. } = later;
             let error = format!("{error} (given up after {attempts} attempts)");

@@ -6,6 +6,7 @@ mod house;
 use std::time::Duration;
 
 use house::{Fixture, ROOMY, counting};
+use longshore_actors::door::Front;
 use longshore_actors::parked::RetryPolicy;
 use longshore_actors::pipeline::Order;
 use longshore_actors::topology::Supervision;
@@ -119,4 +120,27 @@ async fn a_full_lane_stops_the_reading_until_it_has_room() {
         .await;
     fixture.assert_each_once();
     fixture.assert_in_order();
+}
+
+#[actix::test]
+async fn what_is_due_during_a_drain_is_left_to_the_next_owner() {
+    tokio::time::pause();
+    let mut fixture = house(Order::ByKey, 70, SOON);
+    fail(&fixture, 3);
+    fixture.run_until(|fixture| others_are_saved(fixture, 70)).await;
+    fixture.doors.iter().for_each(|door| door.fence().drain());
+    // What had begun may end.
+    for _ in 0..100 {
+        fixture.step().await;
+    }
+    heal(&fixture);
+    for _ in 0..2000 {
+        fixture.step().await;
+    }
+    assert_eq!(fixture.store.shelved().len(), 20, "nothing comes back to one who leaves");
+    let partitions = fixture.doors.iter().map(|door| door.fence().partition().clone()).collect();
+    fixture.doors.iter().for_each(|door| door.fence().fall());
+    fixture.doors = fixture.house.front().assign(partitions);
+    fixture.run_until(|fixture| fixture.store.shelved().is_empty()).await;
+    fixture.assert_each_once();
 }

@@ -302,6 +302,7 @@ impl<'c> ConsumerLoop<'c> {
     fn finish(mut self, commands: &Receiver<Command>) -> Result<Drained, ConsumerError> {
         let deadline = self.drain.unwrap_or_else(Instant::now);
         for reader in &mut self.readers {
+            reader.drain();
             reader.hand_in(self.context.front.budget());
         }
         while self.batches_left() > 0 && Instant::now() < deadline {

@@ -116,6 +116,11 @@ impl<'c> PartitionReader<'c> {
         self.door.fence().incarnation()
     }
 
+    /// Nothing more is to be taken in hand, of what was parked either.
+    pub(super) fn drain(&self) {
+        self.door.fence().drain();
+    }
+
     pub(super) fn state(&self) -> &ReaderState {
         &self.state
     }
