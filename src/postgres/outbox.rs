@@ -61,7 +61,7 @@ struct Columns<'a> {
 
 impl<'a> Columns<'a> {
     /// Those of `fences`, in their places; one that fell has an epoch that nobody has.
-    fn of(fences: &'a [Arc<Fence>]) -> Self {
+    fn of(fences: impl IntoIterator<Item = &'a Arc<Fence>>) -> Self {
         let mut columns = Self::default();
         for fence in fences {
             let position = fence.position().filter(|_| fence.stands());

@@ -1,6 +1,6 @@
 //! Noting what was published, in a transaction that has the partitions' offset rows locked.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -76,7 +76,7 @@ impl PostgresOutbox {
             .build_transaction()
             .read_committed()
             .run(async |conn| {
-                let held = self.hold(conn, fences).await?;
+                let held = self.hold(conn, fences, verdicts).await?;
                 let is_ours = |verdict: &&Verdict| {
                     let partition = fences[verdict.fence].partition();
                     held.contains(&(partition.topic.to_string(), partition.index))
@@ -98,8 +98,12 @@ impl PostgresOutbox {
         &self,
         conn: &mut AsyncPgConnection,
         fences: &[Arc<Fence>],
+        verdicts: &[Verdict],
     ) -> QueryResult<HashSet<(String, i32)>> {
-        let (owner, columns) = (self.owner.name(), Columns::of(fences));
+        // Saves of other partitions need not wait for this.
+        let concerned: BTreeSet<usize> = verdicts.iter().map(|verdict| verdict.fence).collect();
+        let columns = Columns::of(concerned.iter().map(|place| &fences[*place]));
+        let owner = self.owner.name();
         let held: Vec<HeldRow> = sql_query(HOLD)
             .bind::<Text, _>(&self.group)
             .bind::<Array<Text>, _>(&columns.topics)
