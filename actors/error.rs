@@ -78,7 +78,7 @@ pub enum Unworked {
     Stop(#[from] Stop),
 }
 
-/// A row that the store could never hold.
+/// A row that the store could never hold, or a message that could never be sent.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum EncodeError {
     /// A value of a column that its type cannot hold.
@@ -89,6 +89,9 @@ pub enum EncodeError {
         /// What is wrong with the value.
         problem: String,
     },
+    /// A message to publish whose topic can be none.
+    #[error("{0:?} is no topic's name")]
+    Topic(String),
     /// More than 4 GiB of rows in one chunk.
     #[error("the rows of one chunk are larger than 4 GiB")]
     TooLarge,

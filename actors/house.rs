@@ -9,6 +9,7 @@ use crate::conservation::Ledger;
 use crate::front::HouseFront;
 use crate::health::{HealthBoard, HouseHealth};
 use crate::pipeline::Pipeline;
+use crate::publisher::Published;
 use crate::register::Register;
 use crate::supervise::Ender;
 use crate::supervisor::HouseDown;
@@ -17,6 +18,7 @@ use crate::supervisor::HouseDown;
 pub struct House<P: Pipeline> {
     front: Arc<HouseFront<P>>,
     health: HealthBoard,
+    published: Published,
     down: watch::Receiver<Option<HouseDown>>,
     /// Ends the Supervisor, and all others with it.
     end: Ender,
@@ -25,11 +27,11 @@ pub struct House<P: Pipeline> {
 impl<P: Pipeline> House<P> {
     pub(crate) fn new(
         front: HouseFront<P>,
-        health: HealthBoard,
+        (health, published): (HealthBoard, Published),
         down: watch::Receiver<Option<HouseDown>>,
         end: Ender,
     ) -> Self {
-        Self { front: Arc::new(front), health, down, end }
+        Self { front: Arc::new(front), health, published, down, end }
     }
 
     /// The front, for the thread that reads.
@@ -55,6 +57,11 @@ impl<P: Pipeline> House<P> {
     /// The partitions that it holds.
     pub fn register(&self) -> Register {
         self.front.register.clone()
+    }
+
+    /// How much it has published.
+    pub fn published(&self) -> Published {
+        self.published.clone()
     }
 
     /// Waits until the house cannot go on.

@@ -14,9 +14,9 @@
 //! Read it as a record would: [`door`] (how it comes in, under a [`ticket`]), [`partition`],
 //! [`context`], [`workers`], [`worker`] ([`in_flight`]: records
 //! whose work waits), [`persister`]; [`batch`] has the messages in that order,
-//! [`topology`] wires them; [`parked`] says how records come back. A user's code is behind
-//! [`pipeline`]; [`ports`] is what the house needs from outside; [`supervise`] says what happens
-//! when something dies.
+//! [`topology`] wires them; [`parked`] says how records come back, [`publisher`] how dead ones and
+//! messages go out. A user's code is behind [`pipeline`]; [`ports`] is what the house needs from
+//! outside; [`supervise`] says what happens when something dies.
 
 pub mod arena;
 pub mod batch;
@@ -35,6 +35,7 @@ pub mod gate;
 pub mod health;
 pub mod in_flight;
 pub mod lanes;
+pub mod message;
 pub mod notices;
 pub mod own;
 pub mod own_writes;
@@ -44,6 +45,7 @@ pub mod partition;
 pub mod persister;
 pub mod pipeline;
 pub mod ports;
+pub mod publisher;
 pub mod record;
 pub mod rows;
 pub mod stage;
@@ -65,6 +67,7 @@ mod house;
 mod put_off;
 mod questions;
 mod register;
+mod relay;
 mod supervisor;
 mod threads;
 mod turns;

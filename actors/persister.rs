@@ -16,6 +16,7 @@ use crate::faults;
 use crate::group::{self, WorkedGroup};
 use crate::health::{Pulse, Signs};
 use crate::ports::{BatchReport, CommitBoard, SessionId, Store};
+use crate::relay::Bell;
 use crate::stage::Stage;
 use crate::supervise::{Backoff, Post, Watched};
 
@@ -65,6 +66,8 @@ pub struct PersisterActor {
     session: SessionId,
     store: Arc<dyn Store>,
     board: CommitBoard,
+    /// Rung when something is left to publish.
+    bell: Bell,
     /// Batches by assignment and place: parts are gathered here until they are complete.
     gathered: BTreeMap<u64, Places>,
     /// Since when the session has a transaction under way.
@@ -77,9 +80,10 @@ impl PersisterActor {
         session: SessionId,
         store: Arc<dyn Store>,
         board: CommitBoard,
+        bell: Bell,
         post: Post,
     ) -> Self {
-        Self { session, store, board, gathered: BTreeMap::new(), saving_since: None, post }
+        Self { session, store, board, bell, gathered: BTreeMap::new(), saving_since: None, post }
     }
 
     fn gather(&mut self, chunk: WorkedChunk) {
@@ -140,6 +144,9 @@ impl PersisterActor {
         match answer {
             Ok(reports) => {
                 for (worked, report) in group.iter().zip(reports) {
+                    if leaves_to_publish(worked, &report) {
+                        self.bell.ring();
+                    }
                     group::tell(&self.board, &worked.batch, report);
                 }
             }
@@ -200,6 +207,12 @@ impl PersisterActor {
         self.gathered.retain(|_, places| !places.is_empty());
         self.save(ctx);
     }
+}
+
+/// Whether a saved batch has messages, or records that may be dead.
+fn leaves_to_publish(worked: &WorkedBatch, report: &BatchReport) -> bool {
+    let has_messages = || worked.chunks.iter().any(|chunk| !chunk.rows.messages().is_empty());
+    matches!(report, BatchReport::Saved(settled) if settled.parked > 0 || has_messages())
 }
 
 /// Takes the batch whose turn is `turn` (the fence's, if `None`) if all its parts are there.

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use serde::Deserialize;
 
 use crate::error::{EncodeError, Reject, Unworked};
+use crate::message::Message;
 use crate::own::OwnActors;
 use crate::record::{Record, Unparsed};
 use crate::rows::{Row, RowBuffer, RowSet, table_index};
@@ -158,7 +159,7 @@ impl fmt::Display for Order {
 /// Rows of a worker, shared with the work that adds to them.
 pub(crate) type SharedRows = Rc<RefCell<RowBuffer>>;
 
-/// Where `work` puts the rows of one record. They are saved together or not at all.
+/// Where `work` puts the rows and messages of one record. They are saved together or not at all.
 ///
 /// # Why
 /// It has the lifetime of the event's, which it does not need, so that `work` may name its event in
@@ -186,11 +187,27 @@ impl<S: RowSet> Out<'_, S> {
         Outcome::Save
     }
 
-    /// Closes the record: its rows stay only if it is to be saved and all of them could be encoded.
+    /// Publishes a message once the record is saved: it is written in the same transaction as the
+    /// rows, and sent from there, at least once. `Ok(out.publish(message))` is enough for a record
+    /// without rows. What is a duplicate, skipped, rejected or to be retried publishes nothing.
+    pub fn publish(&mut self, message: Message) -> Outcome {
+        if message.has_sound_topic() {
+            self.rows.borrow_mut().publish(self.record, message);
+        } else {
+            self.failed.get_or_insert_with(|| EncodeError::Topic(message.topic().to_owned()));
+        }
+        Outcome::Save
+    }
+
+    /// Closes the record: its rows and messages stay only if it is to be saved and all of them
+    /// could be encoded.
     pub(crate) fn close(self, outcome: Result<Outcome, Unworked>) -> Result<Outcome, Unworked> {
         let outcome = match (outcome, self.failed) {
             (Ok(Outcome::Save), Some(error)) => {
-                let reason = "value that a column cannot hold";
+                let reason = match error {
+                    EncodeError::Topic(_) => "no topic to publish to",
+                    _ => "value that a column cannot hold",
+                };
                 Err(Reject::new(reason, error.to_string()).into())
             }
             (outcome, _) => outcome,

@@ -4,6 +4,7 @@
 use bytes::BytesMut;
 
 use crate::error::EncodeError;
+use crate::message::Message;
 
 /// A row of one table. Implemented by the service's row macro, not by hand.
 pub trait Row {
@@ -58,10 +59,12 @@ const fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len()
 }
 
-/// The encoded rows of one chunk of records, one buffer a table.
+/// What the records of one chunk come to: encoded rows, one buffer a table, and messages.
 #[derive(Debug, Default)]
 pub struct RowBuffer {
     tables: Vec<TableRows>,
+    /// By record. Empty, and not even allocated, while nothing is published.
+    messages: Vec<(u32, Message)>,
 }
 
 /// The encoded rows of one table, in the order in which they were written.
@@ -159,7 +162,8 @@ impl TableRows {
 impl RowBuffer {
     /// An empty buffer for `num_tables` tables.
     pub fn new(num_tables: usize) -> Self {
-        Self { tables: (0..num_tables).map(|_| TableRows::default()).collect() }
+        let tables = (0..num_tables).map(|_| TableRows::default()).collect();
+        Self { tables, messages: Vec::new() }
     }
 
     /// The number of tables.
@@ -187,10 +191,12 @@ impl RowBuffer {
     }
 
     /// One buffer of all rows of `buffers`, in the order of the records: those of one record lie in
-    /// one of them, in order.
+    /// one of them, in order. Its messages are in the order of the buffers.
     pub(crate) fn unite(num_tables: usize, buffers: &[Self]) -> Result<Self, EncodeError> {
         let table = |index: usize| TableRows::unite(buffers.iter().map(|rows| rows.table(index)));
-        Ok(Self { tables: (0..num_tables).map(table).collect::<Result<_, _>>()? })
+        let tables = (0..num_tables).map(table).collect::<Result<_, _>>()?;
+        let messages = buffers.iter().flat_map(|rows| rows.messages.iter().cloned());
+        Ok(Self { tables, messages: messages.collect() })
     }
 
     /// The key of the first table's last row if `record` wrote it; else nothing.
@@ -200,11 +206,25 @@ impl RowBuffer {
         last.filter(|row| row.record == record).map_or(&[], |row| row.key)
     }
 
-    /// Takes back all rows of `record`, which must be the last that wrote any: its rows go or stay
-    /// together.
+    /// The messages to publish, each with the index of its record in the batch; those of one record
+    /// follow each other in the order in which it asked for them.
+    pub fn messages(&self) -> &[(u32, Message)] {
+        &self.messages
+    }
+
+    /// Appends a message of `record`.
+    pub(crate) fn publish(&mut self, record: u32, message: Message) {
+        self.messages.push((record, message));
+    }
+
+    /// Takes back all rows and messages of `record`, which must be the last that wrote any: they go
+    /// or stay together.
     pub(crate) fn take_back(&mut self, record: u32) {
         for table in &mut self.tables {
             table.take_back(record);
+        }
+        while self.messages.last().is_some_and(|(of, _)| *of == record) {
+            self.messages.pop();
         }
     }
 }

@@ -8,6 +8,7 @@
 //! | WorkerActor, PersisterActor | Supervisor | PartitionActor, from the records in hand |
 //! | Acquirer | Supervisor | each claim that was dropped asks again |
 //! | PositionWatcher, HealthActor | Supervisor | nobody: they look again |
+//! | RelayActor | Supervisor | nobody: it reads again what is not marked |
 //! | a pipeline's own actors | Supervisor | PartitionActor, if `work` failed for it |
 //! | Supervisor | nobody: the house ends | the next start |
 //!
@@ -195,6 +196,21 @@ pub struct RestartLimits {
 impl Default for RestartLimits {
     fn default() -> Self {
         Self { restarts: 20, within: Duration::from_secs(60) }
+    }
+}
+
+/// How a house watches over its actors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Supervision {
+    /// How often an actor may be started again.
+    pub restarts: RestartLimits,
+    /// How long an actor may get nowhere with work of its own.
+    pub stuck_after: Duration,
+}
+
+impl Default for Supervision {
+    fn default() -> Self {
+        Self { restarts: RestartLimits::default(), stuck_after: Duration::from_secs(60) }
     }
 }
 

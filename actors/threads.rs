@@ -5,6 +5,15 @@ use std::time::Duration;
 
 use actix::{Arbiter, ArbiterHandle};
 
+/// Where actors live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// Each stage on threads of its own, so that stages overlap.
+    Threads,
+    /// All on the calling thread: for tests under virtual time.
+    Here,
+}
+
 /// How long the threads may take to end. A hung one is not waited for.
 const END_LIMIT: Duration = Duration::from_secs(2);
 

@@ -2,7 +2,6 @@
 //! names two actors, and the one where every mailbox capacity comes from.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix::prelude::*;
 use hashbrown::DefaultHashBuilder;
@@ -25,8 +24,10 @@ use crate::parked::RetryPolicy;
 use crate::persister::{PersisterActor, PersisterStages, Persisters};
 use crate::pipeline::{Order, Pipeline};
 use crate::ports::{CommitBoard, ContextSource, Lookups, OwnWrites, SessionId, Source, Store};
+use crate::publisher::{Published, Relay};
+use crate::relay::{Bell, RelayActor};
 use crate::stage::Stage;
-use crate::supervise::{Ender, Office, Post, RestartLimits, Watched, Who};
+use crate::supervise::{Ender, Office, Post, Watched, Who};
 use crate::supervisor::{Child, Supervisor, SupervisorParams};
 use crate::threads::{Thread, Threads};
 use crate::ticket::{Budget, BudgetLimits};
@@ -36,7 +37,9 @@ use crate::workers::{CHUNK_RECORDS, PoolStages, WorkerPool, WorkerStages};
 
 pub use crate::house::House;
 pub use crate::register::Register;
+pub use crate::supervise::Supervision;
 pub use crate::supervisor::HouseDown;
+pub use crate::threads::Placement;
 
 /// Assignments that may wait for the database at a time; more means a storm of rebalances while it
 /// is away, and the older ones of them have ended.
@@ -71,32 +74,10 @@ pub struct HouseParams<P: Pipeline> {
     pub retry: RetryPolicy,
     /// The gate before user code, the process's own.
     pub gate: Gate,
+    /// What publishes dead records and messages; without it they stay in the store.
+    pub relay: Option<Relay>,
     /// When to give the house up.
     pub supervision: Supervision,
-}
-
-/// How a house watches over its actors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Supervision {
-    /// How often an actor may be started again.
-    pub restarts: RestartLimits,
-    /// How long an actor may get nowhere with work of its own.
-    pub stuck_after: Duration,
-}
-
-impl Default for Supervision {
-    fn default() -> Self {
-        Self { restarts: RestartLimits::default(), stuck_after: Duration::from_secs(60) }
-    }
-}
-
-/// Where actors live.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Placement {
-    /// Each stage on threads of its own, so that stages overlap.
-    Threads,
-    /// All on the calling thread: for tests under virtual time.
-    Here,
 }
 
 impl<P: Pipeline> House<P> {
@@ -112,8 +93,10 @@ impl<P: Pipeline> House<P> {
         let loader = builder.loader(pool);
         let acquirer = builder.acquirer();
         builder.own_actors();
+        builder.relay();
         let health = builder.office();
         let end = builder.supervisor(&health, news);
+        let published = builder.published.clone();
         let front = HouseFront {
             budget: Budget::new(builder.params.budget),
             hasher: DefaultHashBuilder::default(),
@@ -126,7 +109,7 @@ impl<P: Pipeline> House<P> {
             loader,
             acquirer,
         };
-        Self::new(front, health, down, end)
+        Self::new(front, (health, published), down, end)
     }
 }
 
@@ -135,6 +118,8 @@ struct Builder<P: Pipeline> {
     params: HouseParams<P>,
     board: CommitBoard,
     register: Register,
+    bell: Bell,
+    published: Published,
     threads: Threads,
     office: Office,
     stuck: Stage<crate::supervisor::ActorStuck>,
@@ -156,6 +141,8 @@ impl<P: Pipeline> Builder<P> {
             params,
             board: CommitBoard::default(),
             register: Register::default(),
+            bell: Bell::default(),
+            published: Published::default(),
             threads,
             office,
             stuck: Stage::new("Supervisor"),
@@ -195,7 +182,7 @@ impl<P: Pipeline> Builder<P> {
         let threads = [self.threads.start(), self.threads.start()];
         let stages = (0..self.params.sessions).map(|session| {
             let (store, board) = (self.params.store.clone(), self.board.clone());
-            let name = "PersisterActor";
+            let (name, bell) = ("PersisterActor", self.bell.clone());
             let stages = PersisterStages { chunks: Stage::new(name), groups: Stage::new(name) };
             let place = stages.clone();
             // At worst all parts of all batches are pinned to one session.
@@ -203,7 +190,8 @@ impl<P: Pipeline> Builder<P> {
             self.child(
                 (who, threads[session % threads.len()], self.chunks()),
                 move |post| {
-                    PersisterActor::new(SessionId(session), store.clone(), board.clone(), post)
+                    let (store, board, bell) = (store.clone(), board.clone(), bell.clone());
+                    PersisterActor::new(SessionId(session), store, board, bell, post)
                 },
                 move |actor| {
                     place.chunks.take_over(actor.clone().recipient());
@@ -316,6 +304,21 @@ impl<P: Pipeline> Builder<P> {
         let mut own = OwnActors::new(self.threads.start());
         self.params.pipeline.actors(&mut own);
         self.children.extend(own.into_children());
+    }
+
+    /// On a thread of its own: it calls into the library that sends.
+    fn relay(&mut self) {
+        let Some(relay) = self.params.relay.clone() else { return };
+        let (register, bell) = (self.register.clone(), self.bell.clone());
+        let (published, thread) = (self.published.clone(), self.threads.start());
+        self.child(
+            (Who::Standing("RelayActor", 0), thread, 1),
+            move |post| {
+                let (relay, register) = (relay.clone(), register.clone());
+                RelayActor::new(relay, register, published.clone(), bell.clone(), post)
+            },
+            |_| {},
+        );
     }
 
     /// Those who watch the others, on a thread that no record comes to.

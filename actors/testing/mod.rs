@@ -5,7 +5,9 @@
 pub mod front;
 mod ledger;
 mod offset_row;
+mod outbox;
 mod own_writes;
+mod publisher;
 mod shelf;
 mod source;
 mod store;
@@ -15,6 +17,8 @@ mod weather;
 mod worked;
 
 pub use ledger::{Ledger, LedgerRow, ledger_value};
+pub use outbox::MemoryMessage;
+pub use publisher::MemoryPublisher;
 pub use shelf::ShelvedRecord;
 pub use source::MemorySource;
 pub use store::{MemoryStore, SavedRow};

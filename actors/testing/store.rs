@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use hashbrown::{HashMap, HashSet};
 
 use super::offset_row::OffsetRow;
+use super::outbox::MemoryOutbox;
 use super::own_writes::Accounts;
 use super::shelf::{Shelf, ShelvedRecord};
 use super::tally::{Tally, TallyContext, TallyKeys};
@@ -38,8 +39,9 @@ pub struct SavedRow {
 pub(super) struct Content {
     offsets: HashMap<PartitionId, OffsetRow>,
     rows: Vec<SavedRow>,
-    shelf: Shelf,
+    pub(super) shelf: Shelf,
     pub(super) accounts: Accounts,
+    pub(super) outbox: MemoryOutbox,
     halt: Option<Halt>,
     /// Dead records that stop the pipeline.
     budget: Option<usize>,
@@ -67,7 +69,10 @@ impl MemoryStore {
 
     /// A query that changes rows: refused before it is carried out, answered, or carried out with
     /// its answer lost.
-    async fn change<T>(&self, work: impl FnOnce(&mut Content) -> T) -> Result<T, StoreError> {
+    pub(super) async fn change<T>(
+        &self,
+        work: impl FnOnce(&mut Content) -> T,
+    ) -> Result<T, StoreError> {
         self.weather.answer_time().await;
         let fault = self.weather.query_fault();
         if fault == Some(Fault::Retry) {
@@ -139,7 +144,7 @@ impl MemoryStore {
 
 impl Content {
     /// The row of a partition, if it is still as its owner left it.
-    fn row_of(&mut self, fence: &Fence) -> Option<&mut OffsetRow> {
+    pub(super) fn row_of(&mut self, fence: &Fence) -> Option<&mut OffsetRow> {
         let held = fence.position().map(|position| position.epoch);
         self.offsets.get_mut(fence.partition()).filter(|row| Some(row.epoch) == held)
     }
@@ -207,6 +212,7 @@ impl Content {
         if self.budget.is_some_and(|budget| dead > budget) {
             self.halt = Some(Halt { reason: format!("{dead} are dead"), is_paused: false });
         }
+        self.outbox.write(worked, &goes);
         for (lane, records) in self.shelf.changed_lanes(worked) {
             worked.batch.fence.lanes().set(lane, records);
         }

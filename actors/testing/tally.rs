@@ -2,12 +2,14 @@
 //! unique key, so that a doubled effect and a broken order can be seen.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use bytes::{BufMut, BytesMut};
 use hashbrown::HashSet;
 use serde::Deserialize;
 
 use crate::error::{EncodeError, Reject, RetryLater, Unworked};
+use crate::message::Message;
 use crate::own::OwnActors;
 use crate::pipeline::{Context, Keys, Out, Outcome, Pipeline};
 use crate::record::{Record, Unparsed};
@@ -27,6 +29,8 @@ pub struct Tally {
     /// Events whose work waits.
     pub waiting: Waiting,
     turnstile: Turnstile,
+    /// Whether two messages to `tallied` are published for each event: `NUMBER.a`, `NUMBER.b`.
+    pub publishing: AtomicBool,
 }
 
 /// What a record says.
@@ -119,6 +123,12 @@ impl Pipeline for Tally {
             return Err(RetryLater::new("failing", format!("key {}", event.key)).into());
         }
         self.worked.lock().expect("no test panics here").push((event.key, event.number));
+        if self.publishing.load(SeqCst) {
+            for part in ["a", "b"] {
+                let message = Message::to("tallied").key(event.key.to_be_bytes());
+                out.publish(message.value(format!("{}.{part}", event.number)));
+            }
+        }
         match event.number {
             -1 => {
                 out.save(&row);

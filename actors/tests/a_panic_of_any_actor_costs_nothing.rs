@@ -12,7 +12,7 @@ use longshore_actors::testing::Waits;
 use longshore_actors::topology::HouseDown;
 
 /// Every message of every actor that records depend on, and the steps behind their questions.
-const POINTS: [(&str, &str); 20] = [
+const POINTS: [(&str, &str); 21] = [
     ("Acquirer", "AcquirePartitions"),
     ("Acquirer", "Acquired"),
     ("PartitionActor", "ClaimAnswer"),
@@ -30,6 +30,7 @@ const POINTS: [(&str, &str); 20] = [
     ("PersisterActor", "Saved"),
     ("PersisterActor", "Sweep"),
     ("PositionWatcher", "Look"),
+    ("RelayActor", "Look"),
     ("HealthActor", "HealthReport"),
     ("HealthActor", "ActorGone"),
     ("HealthActor", "Look"),

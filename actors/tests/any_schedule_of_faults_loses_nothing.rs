@@ -8,6 +8,7 @@
 
 mod house;
 
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -30,7 +31,7 @@ const STEPS: usize = 400;
 const RECORDS: i64 = 300;
 const PARTITIONS: i32 = 3;
 
-const ACTORS: [(&str, &[&str]); 6] = [
+const ACTORS: [(&str, &[&str]); 7] = [
     ("Acquirer", &["AcquirePartitions", "Acquired"]),
     (
         "PartitionActor",
@@ -49,6 +50,7 @@ const ACTORS: [(&str, &[&str]); 6] = [
     ("WorkerPool", &["LoadedBatch"]),
     ("WorkerActor", &["WorkChunk", "Worked"]),
     ("PersisterActor", &["WorkedChunk", "Saved", "Sweep"]),
+    ("RelayActor", &["Look", "Sent", "Passed"]),
 ];
 
 #[actix::test]
@@ -137,6 +139,9 @@ impl Simulation {
         if rng.bool() {
             *fixture.pipeline.waits.lock().expect("no panic") = Waits::Some(rng.u64(1..60));
         }
+        // Every third one publishes, over brokers that fail now and then.
+        fixture.pipeline.publishing.store(seed.is_multiple_of(3), SeqCst);
+        fixture.publisher.set_weather(Some(seed));
         Self { seed, rng, fixture, zombies: Vec::new(), happened: Happened::default() }
     }
 
@@ -164,12 +169,15 @@ impl Simulation {
         let _says = Says(self.seed);
         faults::withdraw();
         self.fixture.store.set_weather(None);
+        self.fixture.publisher.set_weather(None);
         self.zombies.clear();
         self.fixture.pipeline.failing.lock().expect("no panic").clear();
         self.fixture.run_until(Fixture::is_at_the_end).await;
         self.fixture.run_until(|fixture| fixture.store.shelved().is_empty()).await;
         self.fixture.run_until(|f| f.conservation().in_flight() == 0).await;
         self.fixture.run_until(|f| f.house.front().budget().is_drained()).await;
+        self.fixture.run_until(|fixture| fixture.store.num_unpublished() == 0).await;
+        self.fixture.assert_published();
         self.fixture.assert_each_once();
         self.fixture.assert_in_order();
     }

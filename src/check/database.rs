@@ -18,8 +18,9 @@ use crate::postgres::pool::QueryPool;
 use crate::postgres::table::SqlTable;
 use crate::service::connect_options;
 
-/// Connections of a pipeline besides the saving ones and those for lookups: one for acquire.
-const RESERVED_CONNECTIONS: usize = 1;
+/// Connections of a pipeline besides the saving ones and those for lookups: one for acquire, one
+/// for what is to be published.
+const RESERVED_CONNECTIONS: usize = 2;
 
 /// Connections of the whole service: one that `--until-end` looks at the offsets by.
 const SERVICE_CONNECTIONS: usize = 1;
@@ -167,11 +168,12 @@ async fn limits(config: &Config, conn: &mut AsyncPgConnection) -> Result<Finding
 }
 
 /// What is asked of Longshore's own tables.
-const OWN_TABLES: [(&str, &str); 5] = [
+const OWN_TABLES: [(&str, &str); 6] = [
     ("longshore.offsets", "select, insert, update"),
     ("longshore.parked_records", "select, insert, update, delete"),
     ("longshore.pipelines", "select, insert, update"),
     ("longshore.budget_samples", "select, insert, update, delete"),
+    ("longshore.outbox", "select, insert, update, delete"),
     ("longshore.audit", "insert"),
 ];
 

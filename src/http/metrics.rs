@@ -7,6 +7,7 @@
 use std::sync::OnceLock;
 
 use longshore_actors::conservation::{Conservation, Settled};
+use longshore_actors::publisher::Kind;
 use longshore_actors::stages;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -28,10 +29,11 @@ const LAG_RECORDS: &str = "longshore_lag_records";
 const PARKED_RECORDS: &str = "longshore_parked_records";
 const ACTOR_RESTARTS_TOTAL: &str = "longshore_actor_restarts_total";
 const REBALANCES_TOTAL: &str = "longshore_rebalances_total";
+const PUBLISHED_TOTAL: &str = "longshore_published_total";
 const FENCED_TOTAL: &str = "longshore_fenced_total";
 
 /// What can be started again, so that its series is there before it ever is.
-const ACTORS: [&str; 8] = [
+const ACTORS: [&str; 9] = [
     "PartitionActor",
     "ContextLoader",
     "WorkerPool",
@@ -39,6 +41,7 @@ const ACTORS: [&str; 8] = [
     "PersisterActor",
     "Acquirer",
     "PositionWatcher",
+    "RelayActor",
     "HealthActor",
 ];
 
@@ -66,6 +69,7 @@ impl Metrics {
         metrics::with_local_recorder(&recorder, || {
             describe();
             records(pipelines);
+            published(pipelines);
             totals(pipelines);
         });
         let histograms = self.0.map(PrometheusHandle::render).unwrap_or_default();
@@ -100,6 +104,7 @@ fn describe() {
     describe_gauge!(PARKED_RECORDS, "Parked records in the database");
     describe_counter!(ACTOR_RESTARTS_TOTAL, "Actors that were started again");
     describe_counter!(REBALANCES_TOTAL, "Rebalances of the consumer group that met us");
+    describe_counter!(PUBLISHED_TOTAL, "Messages that the brokers acknowledged, by kind");
     describe_counter!(FENCED_TOTAL, "Partitions that another owner took while they were ours");
 }
 
@@ -120,6 +125,20 @@ fn records(pipelines: &[PipelineSnapshot]) {
             if let Some(lag) = pipeline.lag(id) {
                 gauge!(LAG_RECORDS, &labels).set(lag as f64);
             }
+        }
+    }
+}
+
+/// What was published of each pipeline.
+fn published(pipelines: &[PipelineSnapshot]) {
+    for pipeline in pipelines {
+        for (kind, messages) in pipeline.published {
+            let kind = match kind {
+                Kind::DeadLetter => "dead_letter",
+                Kind::Outbox => "outbox",
+            };
+            let labels = [("pipeline", pipeline.name.clone()), ("kind", kind.to_owned())];
+            counter!(PUBLISHED_TOTAL, &labels).absolute(messages);
         }
     }
 }

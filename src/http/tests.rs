@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use longshore_actors::health::{ActorHealth, ActorState, HouseHealth};
+use longshore_actors::publisher::Kind;
 use longshore_actors::record::PartitionId;
 use longshore_actors::supervise::HUNG_THREADS_MAX;
 
@@ -27,6 +28,7 @@ fn well(now: Instant) -> PipelineSnapshot {
         ends: hashbrown::HashMap::new(),
         stored: hashbrown::HashMap::new(),
         fenced: 0,
+        published: [(Kind::DeadLetter, 0), (Kind::Outbox, 0)],
         health,
         consumer,
         parked: Parked::default(),

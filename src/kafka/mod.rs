@@ -1,5 +1,5 @@
-//! The Kafka edge: one thread that owns the consumer and reads its partitions in batches, and a
-//! small client that asks the brokers where partitions begin and end.
+//! The Kafka edge: one thread that owns the consumer and reads its partitions in batches, a small
+//! client that asks the brokers where partitions begin and end, and a producer that publishes.
 //!
 //! [`ThreadSource::channel`] makes what the house talks to, [`ConsumerThread::spawn`] starts the
 //! thread in front of the house, [`ConsumerHandle`] drains it and says how it ended;
@@ -14,7 +14,9 @@ mod keeper;
 mod obstacle;
 mod partition_reader;
 pub mod positions;
+pub mod producer_properties;
 pub mod properties;
+pub mod publisher;
 mod rebalance;
 mod source;
 mod status;
@@ -24,6 +26,7 @@ mod thread;
 
 pub use keeper::ConsumerKeeper;
 pub use positions::KafkaPositions;
+pub use publisher::KafkaPublisher;
 pub use source::{Commands, ThreadSource};
 pub use status::{ConsumerStatus, PartitionState, PartitionStatus, StatusSnapshot};
 pub use thread::{

@@ -7,6 +7,8 @@ use rdkafka::config::ClientConfig;
 use rdkafka::error::KafkaError;
 use thiserror::Error;
 
+use super::producer_properties;
+
 /// A property that is refused, by us or by librdkafka.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("kafka.properties: \"{key}\" = \"{value}\" {reason}; {instead}")]
@@ -99,18 +101,18 @@ pub fn check(user: &BTreeMap<String, String>) -> Result<(), Vec<PropertyError>> 
 fn check_one(key: &str, value: &str) -> Option<PropertyError> {
     let refused = REFUSED.iter().find(|(name, ..)| *name == key);
     if let Some((_, reason, instead)) = refused {
-        return Some(error(key, value, reason, instead));
+        return Some(refusal(key, value, reason, instead));
     }
     let promised = PROMISED.iter().find(|(name, right, ..)| *name == key && *right != value);
     if let Some((_, _, reason, instead)) = promised {
-        return Some(error(key, value, reason, instead));
+        return Some(refusal(key, value, reason, instead));
     }
     match key {
         "partition.assignment.strategy" => check_strategy(key, value),
         "group.protocol" if !["classic", "consumer"].contains(&value) => {
-            Some(error(key, value, "is no group protocol", "use classic or consumer"))
+            Some(refusal(key, value, "is no group protocol", "use classic or consumer"))
         }
-        _ => None,
+        _ => producer_properties::check_one(key, value),
     }
 }
 
@@ -118,10 +120,11 @@ fn check_strategy(key: &str, value: &str) -> Option<PropertyError> {
     let mut names = value.split(',').map(str::trim);
     let known = value == COOPERATIVE || names.all(|n| n == "range" || n == "roundrobin");
     let instead = "use cooperative-sticky alone, or range, roundrobin or both";
-    (!known).then(|| error(key, value, "is unknown, or mixes cooperative with eager", instead))
+    (!known).then(|| refusal(key, value, "is unknown, or mixes cooperative with eager", instead))
 }
 
-fn error(key: &str, value: &str, reason: &str, instead: &str) -> PropertyError {
+/// A refused property, its value hidden where it is a secret.
+pub(super) fn refusal(key: &str, value: &str, reason: &str, instead: &str) -> PropertyError {
     let secret = ["password", "secret", "pem", "token", "jaas", "oauthbearer.config"];
     let value = if secret.iter().any(|word| key.contains(word)) { "(hidden)" } else { value };
     let own = |text: &str| text.to_owned();
@@ -204,7 +207,9 @@ fn common(settings: &Settings<'_>) -> Result<ClientConfig, PropertyError> {
 }
 
 fn set_all(config: &mut ClientConfig, user: &BTreeMap<String, String>) {
-    for (key, value) in user {
+    // What is for the producer would only make librdkafka warn.
+    let ours = user.iter().filter(|(key, _)| !producer_properties::is_producers(key));
+    for (key, value) in ours {
         config.set(key, value);
     }
 }
@@ -234,7 +239,7 @@ fn fetch_limits(budget_bytes: u64, partitions: u32) -> [(&'static str, u64); 6] 
 pub(super) fn translate(failure: &KafkaError) -> Option<PropertyError> {
     let KafkaError::ClientConfig(_, reason, key, value) = failure else { return None };
     let reason = format!("is refused by librdkafka: {reason}");
-    Some(error(key, value, &reason, "see librdkafka's CONFIGURATION.md for its properties"))
+    Some(refusal(key, value, &reason, "see librdkafka's CONFIGURATION.md for its properties"))
 }
 
 #[cfg(test)]
@@ -311,6 +316,6 @@ mod tests {
         let failure = config.create_native_config().err().expect("librdkafka does not know it");
         let text = translate(&failure).expect("it is about a property").to_string();
         assert!(text.contains("no.such.thing"), "{text}");
-        assert_eq!(error("sasl.password", "x", "", "").value, "(hidden)");
+        assert_eq!(refusal("sasl.password", "x", "", "").value, "(hidden)");
     }
 }

@@ -3,13 +3,12 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use longshore_actors::arena::RecordArena;
-use longshore_actors::record::Headers;
 use serde_json::{Value, json};
 
 /// Headers as an array of objects in their order: `{"name", "value"}`, where the value is null for
 /// a null and the bytes as text where they are text that jsonb can hold; otherwise `"base64"`
 /// stands in place of `"value"` (and `"name_base64"` in place of `"name"`).
-pub fn to_json(headers: Headers<'_>) -> Value {
+pub fn to_json<'a>(headers: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>) -> Value {
     let header = |(name, value): (&[u8], Option<&[u8]>)| {
         let mut object = serde_json::Map::new();
         match text(name) {
@@ -26,22 +25,27 @@ pub fn to_json(headers: Headers<'_>) -> Value {
     headers.map(header).collect()
 }
 
-fn text(bytes: &[u8]) -> Option<&str> {
-    std::str::from_utf8(bytes).ok().filter(|text| !text.contains('\0'))
-}
-
-/// Adds headers in that form to the record that was pushed last. What somebody made of them by hand
-/// and is not of that form is left out.
-pub fn push(arena: &mut RecordArena, headers: &Value) {
-    for header in headers.as_array().into_iter().flatten() {
+/// Names and values of headers in that form. What somebody made of them by hand and is not of that
+/// form is left out.
+pub fn from_json(headers: &Value) -> impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)> {
+    headers.as_array().into_iter().flatten().filter_map(|header| {
         let part = |text: &str, base64: &str| match (header.get(text), header.get(base64)) {
             (Some(Value::String(text)), _) => Some(text.as_bytes().to_vec()),
             (_, Some(Value::String(bytes))) => BASE64.decode(bytes).ok(),
             _ => None,
         };
-        if let Some(name) = part("name", "name_base64") {
-            arena.push_header(&name, part("value", "base64").as_deref());
-        }
+        part("name", "name_base64").map(|name| (name, part("value", "base64")))
+    })
+}
+
+fn text(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok().filter(|text| !text.contains('\0'))
+}
+
+/// Adds headers in that form to the record that was pushed last.
+pub fn push(arena: &mut RecordArena, headers: &Value) {
+    for (name, value) in from_json(headers) {
+        arena.push_header(&name, value.as_deref());
     }
 }
 

@@ -19,6 +19,7 @@ mod marks;
 pub mod migrate;
 pub mod moves;
 pub mod offsets;
+pub mod outbox;
 pub mod own_writes;
 pub mod owner;
 pub mod parked;

@@ -52,6 +52,8 @@ pub struct ParkedRecord {
     pub due_at: Option<DateTime<Utc>>,
     /// When it was published to the dead-letter topic.
     pub relayed_at: Option<DateTime<Utc>>,
+    /// Why it can never be published there.
+    pub relay_error: Option<String>,
     /// Why, in a word or two.
     pub reason: String,
     /// The whole story.
@@ -282,6 +284,7 @@ async fn carry_out(conn: &mut AsyncPgConnection, change: Change, ids: &[i64]) ->
                 parked_records::attempts.eq(0),
                 parked_records::due_at.eq(diesel::dsl::now),
                 parked_records::relayed_at.eq(None::<DateTime<Utc>>),
+                parked_records::relay_error.eq(None::<String>),
                 parked_records::updated_at.eq(diesel::dsl::now),
             );
             diesel::update(rows).set(again).execute(conn).await?

@@ -39,6 +39,7 @@ diesel::table! {
         attempts -> Integer,
         due_at -> Nullable<Timestamptz>,
         relayed_at -> Nullable<Timestamptz>,
+        relay_error -> Nullable<Text>,
         reason -> Text,
         error -> Text,
         parked_at -> Timestamptz,
@@ -70,6 +71,8 @@ diesel::table! {
         headers -> Jsonb,
         created_at -> Timestamptz,
         published_at -> Nullable<Timestamptz>,
+        failed_at -> Nullable<Timestamptz>,
+        error -> Nullable<Text>,
     }
 }
 

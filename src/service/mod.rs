@@ -196,8 +196,23 @@ impl Service {
         }
         match is_missing && !will_come {
             true => Err(ServiceError::Stopped(lines)),
-            false => Ok(!is_missing),
+            false => Ok(!is_missing && !self.is_publishing().await),
         }
+    }
+
+    /// Whether something is still to be published, as far as the database says.
+    async fn is_publishing(&self) -> bool {
+        for ends in &self.ends {
+            match ends.is_publishing(&self.pool).await {
+                Ok(false) => {}
+                Ok(true) => return true,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot look at what is to be published yet");
+                    return true;
+                }
+            }
+        }
+        false
     }
 
     /// Takes a failed pipeline down; the others go on.

@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use longshore_actors::gate::Gate;
 use longshore_actors::pipeline::Pipeline;
+use longshore_actors::publisher::Relay;
 use longshore_actors::topology::{House, HouseParams, Placement, Supervision};
 use tokio::runtime::Handle;
 
@@ -12,11 +13,13 @@ use super::ServiceError;
 use super::running::RunningPipeline;
 use crate::config::{Config, Kind, PipelineConfig};
 use crate::kafka::{
-    BatchLimits, CommitLimits, ConsumerKeeper, ConsumerParams, KafkaPositions, ThreadSource,
+    BatchLimits, CommitLimits, ConsumerError, ConsumerKeeper, ConsumerParams, KafkaPositions,
+    KafkaPublisher, ThreadSource,
 };
 use crate::postgres::connect::{ConnectOptions, SessionSettings};
 use crate::postgres::context::{ContextParts, PostgresContext};
 use crate::postgres::migrate::MigrationSet;
+use crate::postgres::outbox::PostgresOutbox;
 use crate::postgres::owner::Owner;
 use crate::postgres::pool::QueryPool;
 use crate::postgres::repeats::Repeats;
@@ -113,6 +116,7 @@ impl<P: PostgresPipeline> AnyPipeline for P {
             placement: Placement::Threads,
             retry: start.pipeline.retry,
             gate: GATE.clone(),
+            relay: Some(start.relay(owner.clone())?),
             supervision: Supervision::default(),
         });
         // Each consumer is an owner of its own.
@@ -161,6 +165,21 @@ impl Start<'_> {
             },
             format: self.pipeline.format,
         })
+    }
+
+    /// What publishes. It connects to neither side before there is something to look for or send.
+    fn relay(&self, owner: Owner) -> Result<Relay, ConsumerError> {
+        let kafka = &self.config.kafka;
+        let publisher = KafkaPublisher::try_new(&kafka.brokers, &kafka.properties.to_map())?;
+        let dead_letter_topic = self.pipeline.dead_letter_topic.clone();
+        let always = dead_letter_topic.is_some();
+        let outbox = PostgresOutbox {
+            pool: QueryPool::new(self.database, self.settings(), 1, self.runtime),
+            group: self.pipeline.group.clone(),
+            owner,
+            dead_letter_topic,
+        };
+        Ok(Relay { outbox: Arc::new(outbox), publisher: Arc::new(publisher), always })
     }
 
     fn consumer(&self) -> ConsumerParams {

@@ -46,7 +46,8 @@ impl<P: Pipeline> Standing for House<P> {
 
     fn parts(&self, consumer: ConsumerStatus) -> Parts {
         let (ledger, register) = (House::ledger(self).clone(), self.register());
-        Parts { ledger, health: self.health_board(), register, consumer }
+        let published = self.published();
+        Parts { ledger, health: self.health_board(), register, published, consumer }
     }
 
     fn down(&self) -> LocalBoxFuture<'_, HouseDown> {

@@ -10,7 +10,7 @@ use longshore_actors::record::{NextOffset, PartitionId};
 use crate::config::PipelineConfig;
 use crate::positions::TopicPositions;
 use crate::postgres::pool::QueryPool;
-use crate::postgres::{offsets, pipelines};
+use crate::postgres::{offsets, outbox, pipelines};
 
 /// How often the stored offsets are looked at.
 pub(super) const LOOK_INTERVAL: Duration = Duration::from_millis(200);
@@ -20,6 +20,7 @@ pub(super) struct Ends {
     pipeline: String,
     group: String,
     topics: Vec<String>,
+    has_dead_letter_topic: bool,
     ends: HashMap<PartitionId, NextOffset>,
 }
 
@@ -36,6 +37,7 @@ impl Ends {
             pipeline: pipeline.name.clone(),
             group: pipeline.group.clone(),
             topics: pipeline.topics.clone(),
+            has_dead_letter_topic: pipeline.dead_letter_topic.is_some(),
             ends: ends.collect(),
         }
     }
@@ -53,6 +55,15 @@ impl Ends {
         let mut conn = pool.get().await?;
         let stopped = pipelines::stopped(&mut conn, std::slice::from_ref(&self.pipeline)).await?;
         Ok(stopped.into_iter().next().map(|(_, reason)| reason))
+    }
+
+    /// Whether something that was saved or parked is still to be published.
+    ///
+    /// # Errors
+    /// The database cannot be asked.
+    pub(super) async fn is_publishing(&self, pool: &QueryPool) -> Result<bool, StoreError> {
+        let mut conn = pool.get().await?;
+        outbox::is_left(&mut conn, &self.group, &self.topics, self.has_dead_letter_topic).await
     }
 
     /// The partitions that are not saved up to their end, or have records that come back.

@@ -7,6 +7,7 @@ use std::time::Instant;
 use hashbrown::HashMap;
 use longshore_actors::conservation::{Conservation, Ledger};
 use longshore_actors::health::{HealthBoard, HouseHealth};
+use longshore_actors::publisher::{Kind, Published};
 use longshore_actors::record::{NextOffset, PartitionId};
 use longshore_actors::topology::Register;
 
@@ -35,6 +36,7 @@ pub(super) struct Parts {
     pub(super) ledger: Ledger,
     pub(super) health: HealthBoard,
     pub(super) register: Register,
+    pub(super) published: Published,
     pub(super) consumer: ConsumerStatus,
 }
 
@@ -86,6 +88,8 @@ pub struct PipelineSnapshot {
     pub stored: HashMap<PartitionId, NextOffset>,
     /// How often another owner took a partition while it was assigned to us.
     pub fenced: u64,
+    /// Dead records and messages of the outbox that the brokers acknowledged, repeats included.
+    pub published: [(Kind, u64); 2],
     /// Its actors.
     pub health: HouseHealth,
     /// Its consumer thread.
@@ -236,11 +240,17 @@ impl Shown {
             ends: self.ends.clone(),
             stored: stored.into_iter().map(|(id, position)| (id, position.expected)).collect(),
             fenced: parts.map_or(0, |parts| parts.ledger.fenced()),
+            published: self.published(),
             health: parts.map(|parts| parts.health.snapshot()).unwrap_or_default(),
             consumer: parts.map(|parts| parts.consumer.snapshot()).unwrap_or_default(),
             parked: self.parked,
             stopped: self.stopped.clone(),
         }
+    }
+
+    fn published(&self) -> [(Kind, u64); 2] {
+        let of = |kind| self.parts.as_ref().map_or(0, |parts| parts.published.of(kind));
+        [Kind::DeadLetter, Kind::Outbox].map(|kind| (kind, of(kind)))
     }
 
     fn counters(&self) -> Vec<(PartitionId, Conservation)> {

@@ -5,6 +5,7 @@
 
 mod acquire;
 mod bisection;
+mod broker;
 mod budget;
 mod counting;
 mod duplicates;
@@ -12,6 +13,7 @@ mod errors;
 mod lookups;
 mod marks;
 mod migrations;
+mod outbox;
 mod outcome;
 mod refusals;
 mod returning;

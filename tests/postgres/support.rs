@@ -1,12 +1,10 @@
-//! What the tests stand on: a database each, a small pipeline of two tables, and a broker made up.
+//! What the tests stand on: a database each, and a small pipeline of two tables.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
-use longshore::positions::{PartitionPositions, Positions, StartPosition, TopicPositions};
+use longshore::positions::StartPosition;
 use longshore::postgres::connect::{ConnectOptions, SessionSettings};
 use longshore::postgres::migrate::{self, MigrationSet};
 use longshore::postgres::owner::Owner;
@@ -17,17 +15,20 @@ use longshore::postgres::save::SaveRules;
 use longshore::postgres::store::{PostgresStore, StoreParams};
 use longshore_actors::batch::{Home, WorkedBatch};
 use longshore_actors::conservation::Settled;
-use longshore_actors::error::{Reject, RetryLater, StoreError, Unworked};
+use longshore_actors::error::{Reject, RetryLater, Unworked};
 use longshore_actors::fence::Fence;
 use longshore_actors::format::Format;
+use longshore_actors::message::Message;
 use longshore_actors::pipeline::{Out, Outcome, Pipeline};
 use longshore_actors::ports::{Acquired, BatchReport, SessionId, Store};
-use longshore_actors::record::{NextOffset, PartitionId, Record, Unparsed};
+use longshore_actors::record::{PartitionId, Record, Unparsed};
 use longshore_actors::testing::{Given, home, work, work_due};
 use serde::Deserialize;
 use tokio::runtime::Handle;
 use tokio_postgres::Client;
 use uuid::Uuid;
+
+pub(crate) use super::broker::Broker;
 
 /// The group of all tests; each has a database of its own.
 pub(crate) const GROUP: &str = "longshore.things";
@@ -91,6 +92,9 @@ pub(crate) struct Thing {
     /// Further keys in the first table.
     #[serde(default)]
     pub(crate) also: Vec<i64>,
+    /// Values of messages to publish.
+    #[serde(default)]
+    pub(crate) tells: Vec<String>,
 }
 
 thread_local! {
@@ -103,7 +107,8 @@ pub(crate) fn set_up(is_up: bool) {
     IS_UP.set(is_up);
 }
 
-/// Saves things as they come; rejects number 13, and puts off what is called "later".
+/// Saves things as they come, those below 0 without a row; rejects number 13, and puts off what is
+/// called "later".
 pub(crate) struct Things;
 
 impl Pipeline for Things {
@@ -133,6 +138,12 @@ impl Pipeline for Things {
         }
         if thing.name.as_deref() == Some("later") && !IS_UP.get() {
             return Err(RetryLater::new("away", format!("thing {}", thing.id)).into());
+        }
+        for told in &thing.tells {
+            out.publish(Message::to("told").key("key").value(told.as_str()));
+        }
+        if thing.id < 0 {
+            return Ok(Outcome::Save);
         }
         for (no, weight) in (0..).zip(&thing.parts) {
             out.save(&PartRow { thing: thing.id, no, weight: *weight });
@@ -249,42 +260,6 @@ impl Database {
             rules: self.rules.clone(),
             format: Format::Json,
         })
-    }
-}
-
-/// A broker with one cluster, whose topics can be changed.
-pub(crate) struct Broker {
-    pub(crate) topic: Mutex<TopicPositions>,
-    pub(crate) asked: AtomicI64,
-}
-
-impl Broker {
-    /// Topics of `partitions` partitions, empty, from offset 0.
-    pub(crate) fn new(partitions: i32) -> Arc<Self> {
-        let partition = |index| PartitionPositions {
-            index,
-            earliest: NextOffset(0),
-            end: NextOffset(0),
-            committed: None,
-        };
-        let topic = TopicPositions {
-            cluster_id: "cluster-1".to_owned(),
-            topic_id: Some(Uuid::from_u128(1)),
-            partitions: (0..partitions).map(partition).collect(),
-        };
-        Arc::new(Self { topic: Mutex::new(topic), asked: AtomicI64::new(0) })
-    }
-
-    pub(crate) fn change(&self, change: impl FnOnce(&mut TopicPositions)) {
-        change(&mut self.topic.lock().unwrap());
-    }
-}
-
-impl Positions for Broker {
-    fn describe<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<TopicPositions, StoreError>> {
-        self.asked.fetch_add(1, SeqCst);
-        let topic = self.topic.lock().unwrap().clone();
-        Box::pin(async move { Ok(topic) })
     }
 }
 

@@ -8,6 +8,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Headers};
 use rdkafka::{Message, Offset, TopicPartitionList};
 use uuid::Uuid;
 
@@ -99,6 +100,7 @@ impl Topic {
                     offset: record.offset(),
                     key: record.key().map(<[u8]>::to_vec),
                     value: record.payload().map(<[u8]>::to_vec),
+                    headers: headers_of(&record),
                 }),
                 Err(KafkaError::PartitionEOF(_)) => open -= 1,
                 Err(error) => panic!("reading: {error}"),
@@ -157,6 +159,13 @@ pub(crate) struct Found {
     pub(crate) offset: i64,
     pub(crate) key: Option<Vec<u8>>,
     pub(crate) value: Option<Vec<u8>>,
+    /// In the order in which they lie there.
+    pub(crate) headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+fn headers_of(record: &BorrowedMessage<'_>) -> Vec<(String, Option<Vec<u8>>)> {
+    let headers = record.headers().into_iter().flat_map(BorrowedHeaders::iter);
+    headers.map(|one| (one.key.to_owned(), one.value.map(<[u8]>::to_vec))).collect()
 }
 
 /// A client's configuration. Every one names a group, because consumers must.

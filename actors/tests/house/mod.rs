@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use longshore_actors::conservation::Conservation;
 use longshore_actors::door::{Door, Front};
 use longshore_actors::gate::Gate;
@@ -13,8 +13,9 @@ use longshore_actors::in_flight::InFlightLimits;
 use longshore_actors::parked::RetryPolicy;
 use longshore_actors::pipeline::{Order, Pipeline};
 use longshore_actors::ports::ContextSource;
+use longshore_actors::publisher::{Kind, Relay};
 use longshore_actors::record::{Offset, PartitionId};
-use longshore_actors::testing::{MemorySource, MemoryStore, Tally, tally_value};
+use longshore_actors::testing::{MemoryPublisher, MemorySource, MemoryStore, Tally, tally_value};
 use longshore_actors::ticket::BudgetLimits;
 use longshore_actors::topology::{House, HouseParams, Placement, Supervision};
 
@@ -23,6 +24,7 @@ pub(crate) struct Fixture<P: Pipeline = Tally> {
     pub(crate) pipeline: Arc<P>,
     pub(crate) store: MemoryStore,
     pub(crate) source: MemorySource,
+    pub(crate) publisher: MemoryPublisher,
     pub(crate) house: House<P>,
     pub(crate) values: HashMap<PartitionId, Vec<Vec<u8>>>,
     pub(crate) doors: Vec<Door>,
@@ -124,6 +126,12 @@ impl<P: Pipeline> Fixture<P> {
         let Rules { placement, order, budget, supervision, retry, in_flight } = rules;
         let source = MemorySource::default();
         store.set_retry(retry);
+        let publisher = MemoryPublisher::default();
+        let relay = Relay {
+            outbox: Arc::new(store.clone()),
+            publisher: Arc::new(publisher.clone()),
+            always: true,
+        };
         let house = House::build(HouseParams {
             pipeline: pipeline.clone(),
             order,
@@ -137,12 +145,13 @@ impl<P: Pipeline> Fixture<P> {
             placement,
             retry,
             gate: Gate::default(),
+            relay: Some(relay),
             supervision,
         });
         let mut partitions: Vec<_> = values.keys().cloned().collect();
         partitions.sort();
         let doors = house.front().assign(partitions);
-        Self { pipeline, store, source, house, values, doors, batch_records: 40 }
+        Self { pipeline, store, source, publisher, house, values, doors, batch_records: 40 }
     }
 
     /// Reads what tickets allow, then lets a little time pass.
@@ -210,6 +219,24 @@ impl<P: Pipeline> Fixture<P> {
             let before = last.insert(key, row.offset);
             assert!(before < Some(row.offset), "{} {:?}: {before:?}", row.partition, row.offset);
         }
+    }
+
+    /// Asserts that every message of the outbox was published, that nothing else was, and that
+    /// those of one key came in order when they first came.
+    pub(crate) fn assert_published(&self) {
+        let (messages, all) = (self.store.messages(), self.publisher.taken());
+        let (mut seen, mut last) = (HashSet::new(), HashMap::new());
+        for taken in all.iter().filter(|taken| taken.row.kind == Kind::Outbox) {
+            let message = &messages[taken.row.id as usize];
+            assert_eq!(taken.value.as_deref(), message.message.value_bytes());
+            if seen.insert(taken.row.id) {
+                let before = last.insert((&message.partition, &taken.key), taken.row.id);
+                assert!(before < Some(taken.row.id), "{before:?} before {message:?}");
+            }
+        }
+        let wanted = messages.iter().filter(|message| message.outcome == Some(Ok(())));
+        assert_eq!(wanted.count(), messages.len(), "noted as published");
+        assert_eq!(seen.len(), messages.len(), "published");
     }
 
     /// Asserts that every record with a number of 0 or more has exactly one row.

@@ -76,6 +76,7 @@ pub(super) fn to_json(record: &ParkedRecord) -> Value {
         "attempts": record.attempts,
         "due_at": record.due_at,
         "relayed_at": record.relayed_at,
+        "relay_error": record.relay_error,
         "reason": record.reason,
         "error": record.error,
         "parked_at": record.parked_at,
@@ -92,6 +93,9 @@ fn print(record: &ParkedRecord) {
     println!("  parked    {}", record.parked_at);
     if let Some(relayed_at) = record.relayed_at {
         println!("  published {relayed_at}");
+    }
+    if let Some(error) = &record.relay_error {
+        print_block("unsendable", error);
     }
     println!("  reason    {}", record.reason);
     print_block("error", &record.error);

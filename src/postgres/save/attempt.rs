@@ -18,6 +18,7 @@ use super::claim;
 use super::lanes::Lanes;
 use super::merge::{Aside, Merged, State};
 use super::offsets::{self, Move, Moved};
+use super::outbox;
 use super::parked::{self, ParkOwner, Parked};
 use super::returned::{self, LaneLeft, Returned};
 use super::writer::{All, Stumble, Writer};
@@ -187,8 +188,8 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// Parks what is rejected, settles what came back, and moves the offsets. Gives how each batch
-    /// is settled, and what is left of the lanes that came back.
+    /// Writes messages, parks what is rejected, settles what came back, and moves the offsets.
+    /// Gives how each batch is settled, and what is left of the lanes that came back.
     pub(super) async fn settle(
         &self,
         merged: &Merged<'_>,
@@ -197,6 +198,8 @@ impl<'a> Attempt<'a> {
         promise: &mut Option<Promise<'_>>,
     ) -> Result<Settlement<'a>, Failure> {
         let (saver, writer) = (self.saver, &self.writer);
+        let names = (saver.pipeline.as_str(), saver.group.as_str());
+        outbox::write(writer, names, self.group, merged, claims).await?;
         let read = |worked: &WorkedBatch| worked.batch.parked.is_none();
         let mut records = Vec::new();
         for (number, worked) in self.group.iter().enumerate() {

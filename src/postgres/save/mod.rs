@@ -7,7 +7,7 @@
 //!
 //! # Locks
 //! In one order in every transaction: offset rows by group, topic and partition; the tables as they
-//! are declared, each sorted by key; parked records by topic, partition and offset.
+//! are declared, each sorted by key; the outbox; parked records by topic, partition and offset.
 
 mod attempt;
 mod bisect;
@@ -19,6 +19,7 @@ mod group;
 mod lanes;
 mod merge;
 mod offsets;
+mod outbox;
 mod parked;
 mod recent;
 mod returned;

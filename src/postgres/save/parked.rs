@@ -39,8 +39,8 @@ const PARK: &str = r#"
         pipeline = excluded.pipeline, "timestamp" = excluded."timestamp", key = excluded.key,
         value = excluded.value, headers = excluded.headers, lane_key = excluded.lane_key,
         state = excluded.state, attempts = excluded.attempts, due_at = excluded.due_at,
-        relayed_at = null, reason = excluded.reason, error = excluded.error, parked_at = now(),
-        updated_at = now()"#;
+        relayed_at = null, relay_error = null, reason = excluded.reason, error = excluded.error,
+        parked_at = now(), updated_at = now()"#;
 
 /// Why a record waits.
 static WAITS_FOR: LazyLock<Reject> = LazyLock::new(|| Reject::new(WAITS, String::new()));

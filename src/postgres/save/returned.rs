@@ -34,7 +34,8 @@ const REMOVE: &str = "delete from longshore.parked_records where id = any($1)";
 const KEEP: &str = r#"
     update longshore.parked_records p
     set state = v.state, attempts = v.attempts, reason = v.reason, error = v.error,
-        due_at = now() + v.pause * interval '1 millisecond', relayed_at = null, updated_at = now()
+        due_at = now() + v.pause * interval '1 millisecond', relayed_at = null,
+        relay_error = null, updated_at = now()
     from unnest($1::bigint[], $2::text[], $3::int[], $4::bigint[], $5::text[], $6::text[])
         v(id, state, attempts, pause, reason, error)
     where p.id = v.id"#;

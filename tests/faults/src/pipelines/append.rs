@@ -1,5 +1,5 @@
 //! The append pipeline: every record becomes one row of a table without any key, in the order of
-//! its key. Some records are poison.
+//! its key, and may be announced to a topic. Some records are poison.
 
 use std::borrow::Cow;
 use std::hint::black_box;
@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use longshore::postgres::migrate::MigrationSet;
 use longshore::service::PostgresPipeline;
 use longshore_actors::error::{Reject, Unworked};
+use longshore_actors::message::Message;
 use longshore_actors::pipeline::{Out, Outcome, Pipeline};
 use longshore_actors::record::{Record, Unparsed};
 use serde::{Deserialize, Serialize};
@@ -47,6 +48,9 @@ pub struct Said<'a> {
     /// What is wrong with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub poison: Option<Poison>,
+    /// The topic that its sequence is announced to.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub announce: Option<Cow<'a, str>>,
 }
 
 /// The pipeline.
@@ -72,6 +76,10 @@ impl Pipeline for Append {
         (): &(),
         out: &mut Out<'_, Self::Rows>,
     ) -> Result<Outcome, Unworked> {
+        if let Some(topic) = &said.announce {
+            let message = Message::to(topic.to_string()).key(said.key.as_bytes());
+            out.publish(message.value(said.sequence.to_string()));
+        }
         match said.poison {
             None => {}
             Some(Poison::Reject) => return Err(Reject::new("poison", said.key.clone()).into()),

@@ -169,6 +169,7 @@ impl Subject for AppendSubject {
             key: Cow::Owned(name),
             sequence,
             poison: poison.flatten(),
+            announce: None,
         };
         draft.value.clear();
         serde_json::to_writer(&mut draft.value, &said).expect("a vector takes all");
