@@ -21,8 +21,9 @@ use crate::error::{Reject, RetryLater, Unworked};
 use crate::in_flight::{Flight, Landed, Place, Worked};
 use crate::parcel::Parcel;
 use crate::parked::{ParkAs, WAITS};
-use crate::pipeline::{Context as PipelineContext, Order, Out, Outcome, Pipeline, SharedRows};
+use crate::pipeline::{Context as PipelineContext, Order, Outcome, Pipeline, SharedRows};
 use crate::record::Offset;
+use crate::record_work::work_record;
 use crate::rows::{RowBuffer, RowSet};
 use crate::turns::{Called, Lane, Turn};
 
@@ -42,39 +43,6 @@ pub(crate) async fn work_chunk<P: Pipeline>(
         Box::pin(ChunkWork::new((desk, chunk), parcel, entries.all, begin).run())
     });
     work.await
-}
-
-/// Works one record, which is number `number` of its group where there is one.
-async fn work_record<P: Pipeline>(
-    pipeline: &P,
-    event: &P::Event<'_>,
-    known: &P::Context,
-    (record, number): (u32, u32),
-    rows: SharedRows,
-) -> Worked {
-    if P::Context::OWN_WRITES {
-        // What a record has changed that was broken off.
-        known.take_back();
-    }
-    let mut out = Out::<P::Rows>::new(rows.clone(), record);
-    let outcome = pipeline.work(event, known, &mut out).await;
-    let outcome = out.close(outcome);
-    if P::Context::OWN_WRITES && outcome == Ok(Outcome::Save) {
-        return keep(known, (record, number), &rows);
-    }
-    outcome
-}
-
-/// Keeps what a record has changed that is to be saved.
-fn keep(known: &impl PipelineContext, (record, number): (u32, u32), rows: &SharedRows) -> Worked {
-    let mut rows = rows.borrow_mut();
-    known.keep(number, rows.identity_of(record)).map_or_else(
-        |error| {
-            rows.take_back(record);
-            Err(Reject::new("value that a column cannot hold", error.to_string()).into())
-        },
-        |()| Ok(Outcome::Save),
-    )
 }
 
 /// See the module. `B` begins to work an event, `F` is the work of one.

@@ -66,6 +66,7 @@ mod held;
 mod house;
 mod put_off;
 mod questions;
+mod record_work;
 mod register;
 mod relay;
 mod supervisor;
