@@ -5,6 +5,7 @@
 //! | ConsumerThread | the service, as a new consumer: one rejoin | Kafka, from the stored offset |
 //! | PartitionActor | the consumer thread, behind a new door | the thread, from the stored offset |
 //! | ContextLoader, WorkerPool | Supervisor | PartitionActor, from the records in hand |
+//! | OwnWritesLoader | Supervisor | PartitionActor; the open transaction ends |
 //! | WorkerActor, PersisterActor | Supervisor | PartitionActor, from the records in hand |
 //! | Acquirer | Supervisor | each claim that was dropped asks again |
 //! | PositionWatcher, HealthActor | Supervisor | nobody: they look again |
