@@ -6,20 +6,17 @@
 
 use std::io::Write as _;
 
-use chrono::{DateTime, SecondsFormat};
 use rand::rngs::StdRng;
 use rand::{Rng, RngCore, SeedableRng};
 use uuid::{Builder, Uuid};
 
+use super::clock::Clock;
 use super::mix::{AdsShares, Kind, Mix};
 use super::reference::{AdsReference, Campaign};
 use super::{Expected, Feed, FeedRecord, spoil};
 
 /// How far back a repeat may reach, in records.
 const REMEMBERED_MAX: usize = 8192;
-
-/// The seconds since 1970 at which the first event happens: the start of 2026.
-const FIRST_SECOND: i64 = 1_767_225_600;
 
 /// How long after one event the next one happens, at most, in microseconds.
 const STEP_MICROS_MAX: u64 = 200;
@@ -269,31 +266,5 @@ impl Remembered {
         let taken = self.identities.pop();
         self.next = 0;
         taken
-    }
-}
-
-/// When events happen. The text of a second is kept, because most events share it.
-#[derive(Clone, Debug, Default)]
-struct Clock {
-    micros: u64,
-    second: Option<i64>,
-    text: String,
-}
-
-impl Clock {
-    fn advance(&mut self, micros: u64) {
-        self.micros += micros;
-    }
-
-    fn write(&mut self, out: &mut Vec<u8>) {
-        let second = FIRST_SECOND + (self.micros / 1_000_000) as i64;
-        if self.second != Some(second) {
-            let time = DateTime::from_timestamp(second, 0).unwrap_or_default();
-            self.text = time.to_rfc3339_opts(SecondsFormat::Secs, true);
-            self.text.pop(); // The Z, which comes after the fraction.
-            self.second = Some(second);
-        }
-        out.extend_from_slice(self.text.as_bytes());
-        let _ = write!(out, ".{:06}Z", self.micros % 1_000_000);
     }
 }

@@ -1,8 +1,12 @@
 //! Records for a demo and for tests, each with what must become of it: the same seed gives the
 //! same records, and the expectation is known without the service that is put to the proof.
 
+mod accounts;
 mod ads;
+mod clock;
 mod mix;
+mod payments;
+mod payments_mix;
 mod producer;
 mod reference;
 mod spoil;
@@ -10,8 +14,11 @@ mod throttle;
 
 use std::collections::BTreeMap;
 
+pub use accounts::{Account, PaymentsReference};
 pub use ads::{AdsFeed, AdsOptions, AdsSums};
 pub use mix::AdsShares;
+pub use payments::{Applied, PaymentsFeed, PaymentsOptions};
+pub use payments_mix::PaymentsShares;
 pub use producer::{Delivered, FeedError, FeedPlan, Feeder};
 pub use reference::{AdsReference, Advertiser, Campaign};
 pub use throttle::{Throttle, UnreadLimit};
@@ -104,5 +111,7 @@ impl Totals {
     }
 }
 
+#[cfg(test)]
+mod payments_tests;
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-const CURRENCIES: [&str; 5] = ["EUR", "USD", "GBP", "CHF", "SEK"];
+pub(super) const CURRENCIES: [&str; 5] = ["EUR", "USD", "GBP", "CHF", "SEK"];
 
 const FIRST_WORDS: [&str; 12] = [
     "Anchor", "Beacon", "Capstan", "Drift", "Ebb", "Fathom", "Gale", "Harbour", "Isle", "Jetty",
@@ -112,7 +112,7 @@ fn campaign(id: i64, advertiser_id: i64, rng: &mut StdRng) -> Campaign {
     }
 }
 
-fn insert(sql: &mut String, target: &str, rows: impl Iterator<Item = String>) {
+pub(super) fn insert(sql: &mut String, target: &str, rows: impl Iterator<Item = String>) {
     let rows: Vec<_> = rows.collect();
     let rows = rows.join(",\n  ");
     // Writing into a string cannot fail.

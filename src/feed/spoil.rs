@@ -1,6 +1,6 @@
-//! Ways in which a record of the feed of ads cannot be read. Each takes a good value and spoils it.
+//! Ways in which a record of a feed cannot be read. Each takes a good value and spoils it.
 
-/// The ways, each seen in some topic.
+/// Those of ads, each seen in some topic.
 pub(super) const WAYS: [fn(&mut Vec<u8>); 12] = [
     // Cut short, as by a producer with a limit of its own.
     |value| value.truncate(value.len() / 2),
@@ -29,6 +29,28 @@ pub(super) const WAYS: [fn(&mut Vec<u8>); 12] = [
     |value| insert_after(value, "\"occurred_at\":\"", b"on "),
     // Bytes that are no UTF-8.
     |value| insert_after(value, "\"user_id\":\"", &[0xC3, 0x28]),
+];
+
+/// Those of payments.
+pub(super) const WAYS_OF_PAYMENTS: [fn(&mut Vec<u8>); 11] = [
+    |value| value.truncate(value.len() / 2),
+    Vec::clear,
+    |value| {
+        value.insert(0, b'[');
+        value.push(b']');
+    },
+    // A field too few: under another name it is unknown, and ignored.
+    |value| insert_after(value, "\"account", b"_number_or"),
+    // A field twice.
+    |value| insert_after(value, "{", b"\"amount_cents\":1,"),
+    // An amount with a fraction, as text, of nothing, and more than an integer holds.
+    |value| insert_after(value, "\"amount_cents\":", b"0.5,\"old\":"),
+    |value| insert_after(value, "\"amount_cents\":", b"\"5\",\"old\":"),
+    |value| insert_after(value, "\"amount_cents\":", b"0,\"old\":"),
+    |value| insert_after(value, "\"amount_cents\":", b"99999999999999999999,\"old\":"),
+    // A payment id and a time that are none.
+    |value| insert_after(value, "\"payment_id\":\"", b"z"),
+    |value| insert_after(value, "\"requested_at\":\"", b"on "),
 ];
 
 fn insert_after(value: &mut Vec<u8>, place: &str, inserted: &[u8]) {
