@@ -1,4 +1,4 @@
-//! `longshore demo`: both example pipelines at work, without a server to set up.
+//! `longshore demo`: the example pipelines at work, without a server to set up.
 
 use std::net::SocketAddr;
 
@@ -8,16 +8,15 @@ use super::context::{Context, Overrides, block_on};
 use super::database::connect;
 use super::error::CommandError;
 use crate::config::{Config, ConfigError, Layers, Secret};
-use crate::demo::{self, FeedPlan, Summary};
+use crate::demo::{self, Example, FeedPlan, PARTITIONS, Summary};
 use crate::embedded::{EmbeddedServers, PostgresOptions, ServersOptions};
-use crate::feed::{AdsFeed, AdsOptions};
 use crate::http::{HttpError, HttpServer};
 use crate::service::ServiceView;
 
 const EXAMPLES: &str = "\
 Examples:
   longshore demo                        until Ctrl-C, which drains and prints what was saved
-  longshore demo --records 100000       this many records, then end
+  longshore demo --records 100000       this many records in all, then end
   longshore demo --database-url postgres://user@host/db
                                         your database; the tables are made and filled there
 
@@ -28,7 +27,7 @@ of a service.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// End when this many records were saved
+    /// End when this many records were settled, in all: each pipeline has an even share of them
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) records: Option<u64>,
 
@@ -41,15 +40,9 @@ pub(crate) struct Args {
     pub(crate) servers: Overrides,
 }
 
-/// Partitions of the demo's topic.
-const PARTITIONS: i32 = 8;
-
-/// Records a second of a feed without an end: a load that any laptop carries beside other work.
+/// Records a second of feeds without an end, all together: a load that any laptop carries beside
+/// other work.
 const STEADY_RATE: u32 = 20_000;
-
-/// Topic and group of the demo, so that it never touches those of a service on the same servers.
-const TOPIC: &str = "longshore.demo.ads.events";
-const GROUP: &str = "longshore.demo.ads";
 
 /// Runs the demo to its end.
 ///
@@ -57,7 +50,8 @@ const GROUP: &str = "longshore.demo.ads";
 /// A server cannot be started or reached; a pipeline failed; the tables do not add up.
 pub(crate) fn execute(context: &Context, args: &Args) -> Result<(), CommandError> {
     let say = |line: &str| println!("{line}");
-    let topics = [(TOPIC, PARTITIONS)];
+    let examples = examples(context);
+    let topics: Vec<_> = examples.iter().map(|example| (example.topic, PARTITIONS)).collect();
     let options = ServersOptions {
         postgres: args.servers.database_url.is_none().then(PostgresOptions::default),
         kafka: args.servers.brokers.is_none().then_some(&topics[..]),
@@ -84,35 +78,57 @@ fn show(context: &Context, config: &Config, args: &Args) -> Result<(), CommandEr
         true => uuid::Uuid::new_v4().as_u64_pair().0,
         false => 1,
     };
-    let options = AdsOptions { partitions: PARTITIONS, ..AdsOptions::default() };
-    let feed = AdsFeed::with(seed, options);
-    let before = block_on(prepare(config, &feed))?;
+    let mut plans = plan(&examples(context), seed, args.records);
+    let before = block_on(prepare(config, &plans))?;
     if let Some(http) = &http {
         println!(
             "http://{} shows how it goes; besides: /metrics, /api/status, /health/ready",
             http.address()
         );
     }
-    println!("topic {TOPIC} with {PARTITIONS} partitions, table ads.enriched_events");
-    let rate = args.records.is_none().then_some(STEADY_RATE);
-    let plan = FeedPlan { feed, partitions: PARTITIONS, records: args.records, rate };
+    for Example { topic, table, .. } in plans.iter().map(|plan| plan.example) {
+        println!("topic {topic} with {PARTITIONS} partitions, table {table}");
+    }
+    plans.retain(|plan| plan.records != Some(0));
     let shown = actix::System::new()
-        .block_on(demo::run(config, &context.pipelines, &view, plan))
+        .block_on(demo::run(config, &context.pipelines, &view, plans))
         .map_err(CommandError::failed)?;
-    let after = block_on(read(config))?;
-    println!("{after}");
-    let differences = after.differences(&before, &shown.fed);
-    if shown.settled.in_flight() > 0 || shown.settled.given_up > 0 {
-        println!("ended before everything was saved; the rest is still in the topic");
+    let after = block_on(read(config, &examples(context)))?;
+    after.iter().for_each(|summary| println!("{summary}"));
+    if !shown.is_complete {
+        println!("ended before everything was saved; the rest is still in the topics");
         return Ok(());
     }
+    let pairs = after.iter().zip(&before).zip(&shown.fed);
+    let differences: Vec<_> =
+        pairs.flat_map(|((after, before), fed)| after.differences(before, fed)).collect();
     match differences.is_empty() {
         true => {
-            println!("every one of {} records is accounted for", shown.fed.expected.records());
+            let records: u64 = shown.fed.iter().map(|fed| fed.expected.records()).sum();
+            println!("every one of {records} records is accounted for");
             Ok(())
         }
         false => Err(CommandError::failed(differences.join("\n"))),
     }
+}
+
+/// The examples among the program's pipelines.
+fn examples(context: &Context) -> Vec<Example> {
+    let kinds = context.kinds();
+    let has = |example: &Example| kinds.iter().any(|kind| kind.name == example.kind);
+    demo::EXAMPLES.into_iter().filter(has).collect()
+}
+
+/// An even share of the records for each example, or of a steady rate.
+fn plan(examples: &[Example], seed: u64, records: Option<u64>) -> Vec<FeedPlan> {
+    let count = examples.len().max(1) as u64;
+    let plans = (0..).zip(examples).map(|(index, example)| FeedPlan {
+        example: *example,
+        feed: example.feed(seed),
+        records: records.map(|all| all / count + u64::from(index < all % count)),
+        rate: records.is_none().then_some(STEADY_RATE / count as u32),
+    });
+    plans.collect()
 }
 
 /// Serves where it was told to, else where it can: a demo is not to fail over a port.
@@ -130,31 +146,41 @@ fn serve(
     }
 }
 
-async fn prepare(config: &Config, feed: &AdsFeed) -> Result<Summary, CommandError> {
+async fn prepare(config: &Config, plans: &[FeedPlan]) -> Result<Vec<Summary>, CommandError> {
     let mut conn = connect(config).await?;
-    let sql = feed.reference().insert_sql();
-    conn.batch_execute(&sql).await.map_err(CommandError::failed)?;
-    Summary::read(&mut conn, GROUP).await.map_err(CommandError::failed)
+    for plan in plans {
+        let sql = plan.feed.reference_sql();
+        conn.batch_execute(&sql).await.map_err(CommandError::failed)?;
+    }
+    let examples: Vec<_> = plans.iter().map(|plan| plan.example).collect();
+    read(config, &examples).await
 }
 
-async fn read(config: &Config) -> Result<Summary, CommandError> {
+async fn read(config: &Config, examples: &[Example]) -> Result<Vec<Summary>, CommandError> {
     let mut conn = connect(config).await?;
-    Summary::read(&mut conn, GROUP).await.map_err(CommandError::failed)
+    let mut summaries = Vec::with_capacity(examples.len());
+    for example in examples {
+        let summary = Summary::read(&mut conn, *example).await.map_err(CommandError::failed)?;
+        summaries.push(summary);
+    }
+    Ok(summaries)
 }
 
-/// The demo's configuration: the ads pipeline with its defaults, on the `embedded` servers or those
+/// The demo's configuration: the examples with their defaults, on the `embedded` servers or those
 /// that are named instead.
 pub(super) fn configure(
     context: &Context,
     args: &Args,
     embedded: &Overrides,
 ) -> Result<Config, ConfigError> {
-    let ads = ["pipelines", "ads"];
-    let layers = embedded
-        .lay_on(Layers::new())
-        .set(&[ads[0], ads[1], "start"], "earliest", "demo")
-        .set(&[ads[0], ads[1], "topics"], TOPIC, "demo")
-        .set(&[ads[0], ads[1], "group"], GROUP, "demo");
+    let layers =
+        examples(context).iter().fold(embedded.lay_on(Layers::new()), |layers, example| {
+            let key = |key| ["pipelines", example.kind, key];
+            layers
+                .set(&key("start"), "earliest", "demo")
+                .set(&key("topics"), example.topic, "demo")
+                .set(&key("group"), example.group, "demo")
+        });
     let layers = match &args.listen {
         Some(listen) => layers.set(&["http", "listen"], listen, "flag --listen"),
         None => layers,

@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
-use longshore_actors::conservation::Conservation;
+use longshore_actors::conservation::Settled;
 
 /// How often a line is printed where it cannot be written over.
 const PRINT_INTERVAL: Duration = Duration::from_secs(2);
@@ -32,8 +32,7 @@ impl LiveLine {
     }
 
     /// Shows where things stand.
-    pub(super) fn show(&mut self, total: Conservation, sent: u64) {
-        let settled = total.settled;
+    pub(super) fn show(&mut self, settled: Settled, sent: u64) {
         self.measure(settled.saved);
         let line = format!(
             "{} rows, {}/s, lag {}, {} duplicates, {} skipped, {} parked",

@@ -2,98 +2,92 @@
 
 use std::fmt;
 
-use diesel::prelude::*;
+use diesel::QueryableByName;
 use diesel::sql_query;
-use diesel::sql_types::{BigInt, Text};
+use diesel::sql_types::{Array, BigInt, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use indicatif::HumanCount;
 use longshore_actors::error::StoreError;
 
-use super::Fed;
+use super::{Example, Fed};
 use crate::postgres::errors;
 
-/// The tables' content.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The content of one example's table, and its parked records.
+#[derive(Clone, Debug)]
 pub struct Summary {
-    /// All rows added up.
-    pub rows: Rows,
+    /// Whose.
+    example: Example,
+    /// The rows, then the example's sums.
+    numbers: Vec<i64>,
     /// Parked records by reason, the most frequent first.
-    pub parked: Vec<Parked>,
+    parked: Vec<Parked>,
 }
 
-/// The rows of `ads.enriched_events`, added up.
-#[derive(Clone, Debug, Default, PartialEq, Eq, QueryableByName)]
-pub struct Rows {
-    /// How many there are.
-    #[diesel(sql_type = BigInt)]
-    pub saved: i64,
-    /// How many are billable.
-    #[diesel(sql_type = BigInt)]
-    pub billable: i64,
-    /// The sum of their cost, in millionths.
-    #[diesel(sql_type = BigInt)]
-    pub cost_micros: i64,
+/// The answer to an example's query.
+#[derive(QueryableByName)]
+struct Numbers {
+    #[diesel(sql_type = Array<BigInt>)]
+    numbers: Vec<i64>,
 }
 
 /// Parked records of one reason.
 #[derive(Clone, Debug, PartialEq, Eq, QueryableByName)]
-pub struct Parked {
-    /// The reason.
+struct Parked {
     #[diesel(sql_type = Text)]
-    pub reason: String,
-    /// How many there are.
+    reason: String,
     #[diesel(sql_type = BigInt)]
-    pub records: i64,
+    records: i64,
 }
 
 impl Summary {
-    /// Asks the tables, as far as `group` is concerned for parked records.
+    /// Asks the tables, as far as the example's group is concerned for parked records.
     ///
     /// # Errors
     /// The database cannot be asked.
-    pub async fn read(conn: &mut AsyncPgConnection, group: &str) -> Result<Self, StoreError> {
-        let rows = "select count(*) as saved, count(*) filter (where billable) as billable, \
-             coalesce(sum(cost_micros), 0)::bigint as cost_micros from ads.enriched_events";
-        let rows = sql_query(rows).get_result(conn).await;
+    pub async fn read(conn: &mut AsyncPgConnection, example: Example) -> Result<Self, StoreError> {
+        let numbers = sql_query(example.query).get_result::<Numbers>(conn).await;
         let parked = "select reason, count(*) as records from longshore.parked_records \
              where \"group\" = $1 group by reason order by records desc, reason";
-        let parked = sql_query(parked).bind::<Text, _>(group).load(conn).await;
+        let parked = sql_query(parked).bind::<Text, _>(example.group).load(conn).await;
         Ok(Self {
-            rows: rows.map_err(|error| errors::of_query(&error))?,
+            example,
+            numbers: numbers.map_err(|error| errors::of_query(&error))?.numbers,
             parked: parked.map_err(|error| errors::of_query(&error))?,
         })
     }
 
     /// How the tables differ from `before` and what was fed since; empty if they add up.
     pub fn differences(&self, before: &Self, fed: &Fed) -> Vec<String> {
-        let (now, then) = (&self.rows, &before.rows);
-        let parked = |summary: &Self| summary.parked.iter().map(|p| p.records).sum::<i64>();
-        let pairs = [
-            ("rows", now.saved - then.saved, fed.expected.saved),
-            ("billable rows", now.billable - then.billable, fed.sums.billable),
-            ("parked records", parked(self) - parked(before), fed.expected.parked()),
-        ];
-        let counts = pairs.into_iter().map(|(what, found, wanted)| (what, found, wanted as i64));
-        let cost = ("cost in millionths", now.cost_micros - then.cost_micros, fed.sums.cost_micros);
-        counts
-            .chain([cost])
-            .filter(|(_, found, wanted)| found != wanted)
-            .map(|(what, found, wanted)| {
-                format!("{what}: {found} in the tables, {wanted} expected")
+        let sums = self.example.sums.iter().map(|(name, _)| *name);
+        let names = ["rows"].into_iter().chain(sums).chain(["parked records"]);
+        let parked = fed.expected.parked().cast_signed();
+        let rows = [fed.expected.saved.cast_signed()];
+        let wanted = rows.into_iter().chain(fed.sums.iter().copied()).chain([parked]);
+        let all = |summary: &Self| [&summary.numbers[..], &[summary.num_parked()]].concat();
+        let (now, then) = (all(self), all(before));
+        let found = now.iter().zip(&then).map(|(now, then)| now - then);
+        names
+            .zip(found.zip(wanted))
+            .filter(|(_, (found, wanted))| found != wanted)
+            .map(|(name, (found, wanted))| {
+                let table = self.example.table;
+                format!("{table}, {name}: {found} in the tables, {wanted} expected")
             })
             .collect()
+    }
+
+    fn num_parked(&self) -> i64 {
+        self.parked.iter().map(|parked| parked.records).sum()
     }
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parked = self.parked.iter().map(|parked| parked.records).sum();
-        let mut lines = vec![
-            ("ads.enriched_events".to_owned(), self.rows.saved, " rows"),
-            ("  billable".to_owned(), self.rows.billable, ""),
-            ("  cost".to_owned(), self.rows.cost_micros / 1_000_000, ""),
-            ("longshore.parked_records".to_owned(), parked, " records"),
-        ];
+        let rows = self.numbers.iter().copied().next().unwrap_or(0);
+        let mut lines = vec![(self.example.table.to_owned(), rows, " rows")];
+        let sums = self.example.sums.iter().zip(self.numbers.iter().skip(1));
+        lines.extend(sums.map(|((name, unit), sum)| (format!("  {name}"), sum / unit, "")));
+        lines.push(("longshore.parked_records".to_owned(), self.num_parked(), " records"));
         lines.extend(self.parked.iter().map(|p| (format!("  {}", p.reason), p.records, "")));
         let width = lines.iter().map(|(name, ..)| name.chars().count()).max().unwrap_or(0);
         for (index, (name, number, unit)) in lines.iter().enumerate() {
