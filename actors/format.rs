@@ -27,10 +27,6 @@ impl Format {
                 .map_err(|e| Unparsed::Reject(format!("not UTF-8: {e}")))
                 .and_then(object)
                 .and_then(|text| {
-                    // Serde reads a struct from a list of its values, too.
-                    if !text.trim_ascii_start().starts_with('{') {
-                        return Err(Unparsed::Reject("not a JSON object".to_owned()));
-                    }
                     serde_json::from_str(text).map_err(|e| Unparsed::Reject(e.to_string()))
                 }),
         }

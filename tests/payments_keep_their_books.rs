@@ -105,6 +105,28 @@ fn an_account_that_the_database_will_not_change_costs_its_own_payments_alone() {
 }
 
 #[test]
+fn a_unique_key_beside_the_identity_costs_the_later_payment_alone() {
+    let Some((stage, mut records)) = set(1, 68, CLEAN) else { return };
+    stage.database.run(
+        "alter table payments.payments
+           add constraint one_of_each unique (account_id, amount_cents)",
+    );
+    let amount = |n: i64| 1_000_003 + if n == 250 { 100 } else { n };
+    let payments: Vec<_> = (0..500).map(|n| records.payment(7, amount(n))).collect();
+    let drafts = payments.into_iter().map(|what| records.draft(what, 0)).collect();
+    let sent = PaymentRecords::send_these(&stage.topic, drafts);
+    service(&stage).run_until_end();
+    let parked = "select \"offset\", reason from longshore.parked_records";
+    let parked = stage.database.query(parked, &[]);
+    assert_eq!(parked.len(), 1, "one of the pair is parked");
+    let (offset, reason): (i64, &str) = (parked[0].get(0), parked[0].get(1));
+    assert!([100, 250].contains(&offset) && reason == "one_of_each", "{offset}: {reason}");
+    stage.database.run("delete from longshore.parked_records");
+    let others: Vec<Sent> = sent.into_iter().filter(|one| one.offset != offset).collect();
+    Books::check(&stage.database, &others, &[]);
+}
+
+#[test]
 fn killed_three_times_in_the_middle() {
     let Some((stage, mut records)) = set(12, 66, PaymentMix::USUAL) else { return };
     let sent = records.send(&stage.topic, 120_000);

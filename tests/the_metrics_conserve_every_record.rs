@@ -13,7 +13,7 @@ use support::wait;
 
 /// Name, type, labels besides those of buckets, and how many series there are for a pipeline with
 /// two partitions before a record came.
-const DOCUMENTED: [(&str, &str, &[&str], usize); 10] = [
+const DOCUMENTED: [(&str, &str, &[&str], usize); 11] = [
     ("records_total", "counter", &["outcome", "partition", "pipeline", "topic"], 12),
     ("parked_settled_total", "counter", &["outcome"], 4),
     ("in_flight_records", "gauge", &["partition", "pipeline", "topic"], 2),
@@ -21,7 +21,8 @@ const DOCUMENTED: [(&str, &str, &[&str], usize); 10] = [
     ("batch_records", "histogram", &[], 1),
     ("stage_seconds", "histogram", &["stage"], 6),
     ("parked_records", "gauge", &["state"], 3),
-    ("actor_restarts_total", "counter", &["actor"], 9),
+    ("actor_restarts_total", "counter", &["actor"], 11),
+    ("published_total", "counter", &["kind", "pipeline"], 2),
     ("rebalances_total", "counter", &["kind"], 3),
     ("fenced_total", "counter", &[], 1),
 ];

@@ -14,11 +14,16 @@ use crate::record::{NextOffset, Offset};
 /// depend on what was refused before.
 const ROUNDS_MAX: u32 = 3;
 
+/// Times in a row that a batch goes again at once, before it waits like one that was lost.
+const AT_ONCE_MAX: u32 = 10;
+
 /// What the store refused of the batch that is in hand.
 #[derive(Debug, Default)]
 pub(super) struct Refused {
     records: HashMap<Offset, Reject>,
     rounds: u32,
+    /// How often it was sent again at once.
+    at_once: u32,
 }
 
 impl Refused {
@@ -30,13 +35,17 @@ impl Refused {
     /// Everything before `to` is saved.
     pub(super) fn saved(&mut self, to: NextOffset) {
         self.records.retain(|offset, _| offset.0 >= to.0);
-        self.rounds = 0;
+        (self.rounds, self.at_once) = (0, 0);
     }
 }
 
 impl<P: Pipeline> PartitionActor<P> {
     /// Sends what is in hand again, at once: it was rolled back for certain.
     pub(super) fn send_anew(&mut self, ctx: &mut Context<Self>) {
+        self.refused.at_once += 1;
+        if self.refused.at_once > AT_ONCE_MAX {
+            return self.recover(ctx);
+        }
         if self.state == State::Flowing && self.own.fence.begin_attempt().is_some() {
             self.held.unsend();
             self.go_on(ctx);

@@ -33,9 +33,10 @@ const PUBLISHED_TOTAL: &str = "longshore_published_total";
 const FENCED_TOTAL: &str = "longshore_fenced_total";
 
 /// What can be started again, so that its series is there before it ever is.
-const ACTORS: [&str; 9] = [
+const ACTORS: [&str; 10] = [
     "PartitionActor",
     "ContextLoader",
+    "OwnWritesLoader",
     "WorkerPool",
     "WorkerActor",
     "PersisterActor",

@@ -15,7 +15,7 @@ use super::super::own_writes::LoadOwn;
 use super::super::pool::{HoldLimit, Lease};
 use super::attempt::Attempt;
 use super::bisect::{self, Hint};
-use super::merge::{Merged, RecordNo};
+use super::merge::{Aside, Merged, RecordNo};
 use super::writer::{All, Stumble};
 use super::{Claims, Ended, Saver, Session, changes, claim, is_current, note_rolled_back};
 
@@ -111,7 +111,7 @@ impl Saver {
                 lease.hand_back();
                 Ok(reports)
             }
-            Ok(GroupEnd::Refused(reports)) => {
+            Ok(GroupEnd::ToUndo(reports)) => {
                 let ended = self.writer(&lease).run("rollback").await;
                 note_rolled_back(group);
                 match ended {
@@ -142,8 +142,8 @@ fn take_open(session: &Session) -> Option<OpenGroup> {
 /// How the transaction of a group ended.
 enum GroupEnd {
     Committed(Vec<BatchReport>),
-    /// It is to be rolled back.
-    Refused(Vec<BatchReport>),
+    /// It is to be rolled back, and this is what the partitions hear.
+    ToUndo(Vec<BatchReport>),
 }
 
 impl Attempt<'_> {
@@ -164,16 +164,17 @@ impl Attempt<'_> {
             let report = |claim: Result<_, BatchReport>| claim.err();
             let left_out = claims.into_iter().map(report);
             let reports = left_out.map(|report| report.unwrap_or(BatchReport::RolledBack));
-            return Ok(GroupEnd::Refused(reports.collect()));
+            return Ok(GroupEnd::ToUndo(reports.collect()));
         }
-        let refused = if lanes.aside.is_empty() {
-            self.write_open(merged, changes).await.map_err(Failure::into_save_error)?
-        } else {
-            // A person took parked records away that came back with this group.
+        let refused = if self.has_effect(&lanes.aside) {
+            // A person took a parked record away, say, that came back with this group.
             Some(Refusals::new())
+        } else {
+            let written = self.write_open(merged, &lanes.aside, changes).await;
+            written.map_err(Failure::into_save_error)?
         };
         if let Some(refused) = refused {
-            return Ok(GroupEnd::Refused(reports_of(merged, self.group, refused)));
+            return Ok(GroupEnd::ToUndo(reports_of(merged, self.group, refused)));
         }
         let settlement = self.settle(merged, &claims, &lanes, &mut promise).await;
         let settlement = settlement.map_err(Failure::into_save_error)?;
@@ -187,32 +188,43 @@ impl Attempt<'_> {
         }
     }
 
+    /// Whether a record that is put aside was to be saved: others were computed after it.
+    fn has_effect(&self, aside: &Aside) -> bool {
+        let is_saved = |(number, index): &(usize, u32)| {
+            !self.group[*number].chunks.iter().any(|chunk| {
+                chunk.skipped.contains(index)
+                    || chunk.duplicate.contains(index)
+                    || chunk.rejections.iter().any(|rejection| rejection.record == *index)
+            })
+        };
+        aside.waits.iter().chain(&aside.left).any(is_saved)
+    }
+
     /// Writes rows and changes. Gives what the database refuses; nothing may be committed then.
     async fn write_open(
         &mut self,
         merged: &mut Merged<'_>,
+        aside: &Aside,
         changes: &RowBuffer,
     ) -> Result<Option<Refusals>, Failure> {
         let goes = vec![true; self.group.len()];
-        merged.begin(&goes, &Default::default(), |_| false);
+        merged.begin(&goes, aside, |_| false);
         merged.open_round();
-        match self.write_rows(merged).await {
-            Ok(()) => {}
-            // Another writer saved it meanwhile: what is read anew knows it.
-            Err(Stumble::Row { is_repeat: true, .. } | Stumble::Partial) => {
-                return Ok(Some(Refusals::new()));
-            }
+        let hint = match self.write_rows(merged).await {
+            Ok(()) => None,
             Err(Stumble::Failed(failure)) => return Err(failure),
-            Err(Stumble::Row { suspect, .. }) => {
-                self.writer.run(UNDO).await?;
-                merged.begin(&goes, &Default::default(), |_| false);
-                merged.open_round();
-                let hint = suspect.map_or(Hint::SomeRow, Hint::Suspect);
-                bisect::write(&mut self.writer, merged, hint).await?;
-                let refused: Refusals = merged.take_refused();
-                if !refused.is_empty() || merged.has_duplicates() {
-                    return Ok(Some(refused));
-                }
+            Err(Stumble::Partial) => Some(Hint::SomeRow),
+            Err(Stumble::Row { suspect, .. }) => Some(suspect.map_or(Hint::SomeRow, Hint::Suspect)),
+        };
+        if let Some(hint) = hint {
+            self.writer.run(UNDO).await?;
+            merged.begin(&goes, aside, |_| false);
+            merged.open_round();
+            bisect::write(&mut self.writer, merged, hint).await?;
+            let refused: Refusals = merged.take_refused();
+            // A duplicate was saved by another writer meanwhile: what is read anew knows it.
+            if !refused.is_empty() || merged.has_duplicates() {
+                return Ok(Some(refused));
             }
         }
         if merged.open_round() || merged.has_duplicates() {

@@ -60,13 +60,6 @@ pub(super) struct Aside {
     pub(super) left: Vec<(usize, u32)>,
 }
 
-impl Aside {
-    /// Whether there is none.
-    pub(super) fn is_empty(&self) -> bool {
-        self.waits.is_empty() && self.left.is_empty()
-    }
-}
-
 /// The rows of the batches of one transaction.
 pub(super) struct Merged<'g> {
     batches: &'g [WorkedBatch],
