@@ -13,10 +13,8 @@ use uuid::{Builder, Uuid};
 use super::clock::Clock;
 use super::mix::{AdsShares, Kind, Mix};
 use super::reference::{AdsReference, Campaign};
+use super::remembered::Remembered;
 use super::{Expected, Feed, FeedRecord, spoil};
-
-/// How far back a repeat may reach, in records.
-const REMEMBERED_MAX: usize = 8192;
 
 /// How long after one event the next one happens, at most, in microseconds.
 const STEP_MICROS_MAX: u64 = 200;
@@ -75,8 +73,8 @@ pub struct AdsFeed {
     options: AdsOptions,
     reference: AdsReference,
     clock: Clock,
-    saved: Remembered,
-    parked: Remembered,
+    saved: Remembered<Identity>,
+    parked: Remembered<Identity>,
     sums: AdsSums,
 }
 
@@ -121,7 +119,7 @@ impl AdsFeed {
     fn draw(&mut self) -> (Kind, Identity) {
         let kind = self.mix.draw(self.rng.next_u32());
         let repeated = match kind {
-            Kind::Duplicate => self.saved.draw(&mut self.rng),
+            Kind::Duplicate => self.saved.draw(&mut self.rng).map(|place| self.saved.all[place]),
             Kind::Corrected => self.parked.take(),
             _ => None,
         };
@@ -236,35 +234,5 @@ fn ids_for(kind: Kind, campaign: &Campaign, reference: &AdsReference) -> (i64, i
         }
         Kind::ForeignCampaign => (campaign.advertiser_id % advertisers + 1, campaign.id),
         _ => (campaign.advertiser_id, campaign.id),
-    }
-}
-
-/// The last identities of one sort, to repeat some.
-#[derive(Clone, Debug, Default)]
-struct Remembered {
-    identities: Vec<Identity>,
-    next: usize,
-}
-
-impl Remembered {
-    fn push(&mut self, identity: Identity) {
-        if self.identities.len() < REMEMBERED_MAX {
-            self.identities.push(identity);
-        } else {
-            self.identities[self.next] = identity;
-            self.next = (self.next + 1) % REMEMBERED_MAX;
-        }
-    }
-
-    fn draw(&self, rng: &mut StdRng) -> Option<Identity> {
-        let identities = &self.identities;
-        (!identities.is_empty()).then(|| identities[rng.random_range(0..identities.len())])
-    }
-
-    /// Gives one away: once saved under its new content, it is no longer a rejected one.
-    fn take(&mut self) -> Option<Identity> {
-        let taken = self.identities.pop();
-        self.next = 0;
-        taken
     }
 }

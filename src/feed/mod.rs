@@ -9,6 +9,7 @@ mod payments;
 mod payments_mix;
 mod producer;
 mod reference;
+mod remembered;
 mod spoil;
 mod throttle;
 

@@ -15,10 +15,8 @@ use uuid::{Builder, Uuid};
 use super::accounts::PaymentsReference;
 use super::clock::Clock;
 use super::payments_mix::{Kind, PaymentsShares};
+use super::remembered::Remembered;
 use super::{Expected, Feed, FeedRecord, spoil};
-
-/// How far back a repeat may reach, in records.
-const REMEMBERED_MAX: usize = 8192;
 
 /// The largest payment of the usual kind, in cents.
 const CENTS_MAX: i64 = 100_000;
@@ -84,7 +82,7 @@ pub struct PaymentsFeed {
     /// What each account may still pay out, whatever comes in, in cents.
     reserves: Vec<i64>,
     clock: Clock,
-    sent: Remembered,
+    sent: Remembered<Sent>,
     applied: Option<Applied>,
     amount_cents: i64,
 }
@@ -231,7 +229,7 @@ impl PaymentsFeed {
 
     /// Copies an earlier record. If that one was overdrawn, the account may have enough by now.
     fn repeat(&mut self, index: usize, record: &mut FeedRecord) {
-        let sent = &mut self.sent.records[index];
+        let sent = &mut self.sent.all[index];
         record.clone_from(&sent.record);
         record.expected = match record.expected {
             _ if sent.is_saved => Expected::Duplicate,
@@ -293,27 +291,5 @@ fn expectation(kind: Kind) -> Expected {
         Kind::Malformed => Expected::Rejected("malformed"),
         Kind::OtherCurrency => Expected::Rejected("other currency"),
         Kind::Tombstone => Expected::Skipped,
-    }
-}
-
-/// The last records, to repeat some.
-#[derive(Clone, Debug, Default)]
-struct Remembered {
-    records: Vec<Sent>,
-    next: usize,
-}
-
-impl Remembered {
-    fn push(&mut self, sent: Sent) {
-        if self.records.len() < REMEMBERED_MAX {
-            self.records.push(sent);
-        } else {
-            self.records[self.next] = sent;
-            self.next = (self.next + 1) % REMEMBERED_MAX;
-        }
-    }
-
-    fn draw(&self, rng: &mut StdRng) -> Option<usize> {
-        (!self.records.is_empty()).then(|| rng.random_range(0..self.records.len()))
     }
 }

@@ -2,15 +2,10 @@
 
 /// Those of ads, each seen in some topic.
 pub(super) const WAYS: [fn(&mut Vec<u8>); 12] = [
-    // Cut short, as by a producer with a limit of its own.
-    |value| value.truncate(value.len() / 2),
+    cut_short,
     // Empty, which is not null.
     Vec::clear,
-    // JSON, but no object.
-    |value| {
-        value.insert(0, b'[');
-        value.push(b']');
-    },
+    put_in_a_list,
     // A field too few: under another name it is unknown, and ignored.
     |value| insert_after(value, "\"user", b"_name_or"),
     // A field twice.
@@ -33,12 +28,9 @@ pub(super) const WAYS: [fn(&mut Vec<u8>); 12] = [
 
 /// Those of payments.
 pub(super) const WAYS_OF_PAYMENTS: [fn(&mut Vec<u8>); 11] = [
-    |value| value.truncate(value.len() / 2),
+    cut_short,
     Vec::clear,
-    |value| {
-        value.insert(0, b'[');
-        value.push(b']');
-    },
+    put_in_a_list,
     // A field too few: under another name it is unknown, and ignored.
     |value| insert_after(value, "\"account", b"_number_or"),
     // A field twice.
@@ -52,6 +44,17 @@ pub(super) const WAYS_OF_PAYMENTS: [fn(&mut Vec<u8>); 11] = [
     |value| insert_after(value, "\"payment_id\":\"", b"z"),
     |value| insert_after(value, "\"requested_at\":\"", b"on "),
 ];
+
+/// As by a producer with a limit of its own.
+fn cut_short(value: &mut Vec<u8>) {
+    value.truncate(value.len() / 2);
+}
+
+/// JSON, but no object.
+fn put_in_a_list(value: &mut Vec<u8>) {
+    value.insert(0, b'[');
+    value.push(b']');
+}
 
 fn insert_after(value: &mut Vec<u8>, place: &str, inserted: &[u8]) {
     let found = value.windows(place.len()).position(|window| window == place.as_bytes());

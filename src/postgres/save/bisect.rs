@@ -18,8 +18,8 @@ use super::writer::{LeftOut, Pick, Stumble, Writer};
 const KEEP: &str =
     "set constraints all immediate; release savepoint longshore; savepoint longshore";
 
-const MARK: &str = "savepoint longshore";
-const UNDO: &str = "rollback to savepoint longshore";
+pub(super) const MARK: &str = "savepoint longshore";
+pub(super) const UNDO: &str = "rollback to savepoint longshore";
 const UNDO_AND_LEAVE: &str = "rollback to savepoint longshore; release savepoint longshore";
 
 /// Records to try before, after a refusal, the stretch without one is long enough to go by.

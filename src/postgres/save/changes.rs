@@ -8,23 +8,18 @@ use longshore_actors::rows::{RowBuffer, TableRows};
 
 use super::super::errors::Failure;
 use super::super::table::ChangedTable;
+use super::bisect::{MARK, UNDO};
 use super::copy::copy_in;
 use super::merge::RecordNo;
+use super::room::{ORDINAL, Room};
 use super::writer::Writer;
 
-/// The column that numbers rows on their way.
-const ORDINAL: &str = "longshore_ordinal";
-
-const MARK: &str = "savepoint longshore";
 const KEEP: &str = "set constraints all immediate; release savepoint longshore";
-const UNDO: &str = "rollback to savepoint longshore";
 
 /// The statements that change one table.
 pub(super) struct ChangeStatements {
     name: String,
-    /// Makes the temporary table, which is empty at the start of each transaction.
-    make_room: String,
-    copy_to_room: String,
+    room: Room,
     /// From there into the table: the rows from one number up to another.
     update: String,
 }
@@ -33,8 +28,7 @@ impl ChangeStatements {
     /// For `table`, the changed one of this number.
     pub(super) fn new((number, changed): (usize, &ChangedTable)) -> Self {
         let ChangedTable { table, set } = changed;
-        let (name, columns) = (table.name(), table.columns().join(", "));
-        let room = format!("longshore_changes_{number}");
+        let (name, room) = (table.name(), Room::new(&format!("longshore_changes_{number}"), table));
         let pairs = |columns: &mut dyn Iterator<Item = &String>, own: &str, between: &str| {
             let pairs = columns.map(|column| format!("{own}{column} = room.{column}"));
             pairs.collect::<Vec<_>>().join(between)
@@ -43,15 +37,12 @@ impl ChangeStatements {
         let same_key = pairs(&mut table.key().iter(), "changed.", " and ");
         Self {
             name: name.to_owned(),
-            make_room: format!(
-                "create temp table if not exists {room} on commit delete rows as \
-                 select 0::int as {ORDINAL}, {columns} from {name} with no data"
-            ),
-            copy_to_room: format!("copy pg_temp.{room} ({ORDINAL}, {columns}) from stdin binary"),
             update: format!(
-                "update {name} changed set {set} from pg_temp.{room} room \
-                 where {same_key} and room.{ORDINAL} >= $1 and room.{ORDINAL} < $2"
+                "update {name} changed set {set} from {} room \
+                 where {same_key} and room.{ORDINAL} >= $1 and room.{ORDINAL} < $2",
+                room.name
             ),
+            room,
         }
     }
 }
@@ -78,9 +69,9 @@ async fn write_table(
     statements: &ChangeStatements,
     rows: &TableRows,
 ) -> Result<Vec<(RecordNo, Reject)>, Failure> {
-    writer.run(&statements.make_room).await?;
+    writer.run(&statements.room.make).await?;
     let bytes = (0..rows.len()).map(|index| rows.get(index).bytes);
-    writer.within(copy_in(writer.client(), &statements.copy_to_room, bytes, true)).await?;
+    writer.within(copy_in(writer.client(), &statements.room.copy, bytes, true)).await?;
     let (mut refused, mut to_try) = (Vec::new(), Vec::new());
     to_try.push(0..rows.len());
     while let Some(range) = to_try.pop() {

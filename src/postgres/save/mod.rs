@@ -23,6 +23,7 @@ mod outbox;
 mod parked;
 mod recent;
 mod returned;
+mod room;
 mod statements;
 mod writer;
 

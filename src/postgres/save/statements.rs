@@ -1,9 +1,7 @@
 //! The SQL of one table, made once.
 
 use super::super::table::SqlTable;
-
-/// The column that numbers rows on their way through the waiting room.
-const ORDINAL: &str = "longshore_ordinal";
+use super::room::{ORDINAL, Room};
 
 /// The temporary table through which rows go when some of their keys are saved already.
 const WAITING_ROOM: &str = "longshore_waiting_room";
@@ -16,12 +14,10 @@ pub(super) struct TableStatements {
     pub(super) has_key: bool,
     /// Straight into the table.
     pub(super) copy: String,
-    /// Makes the waiting room, which is empty at the start of each transaction.
-    pub(super) make_room: String,
-    /// Empties it within one.
+    /// The waiting room.
+    pub(super) room: Room,
+    /// Empties it within a transaction.
     pub(super) clear_room: String,
-    /// Into the waiting room.
-    pub(super) copy_to_room: String,
     /// From there into the table, in the rows' order; answers with the numbers of those that went.
     pub(super) insert_new: String,
 }
@@ -32,18 +28,13 @@ impl TableStatements {
         let key = table.key().join(", ");
         let same_key: Vec<_> =
             table.key().iter().map(|column| format!("room.{column} = put.{column}")).collect();
-        let room = format!("pg_temp.{WAITING_ROOM}");
+        let waiting = Room::new(WAITING_ROOM, table);
+        let room = &waiting.name;
         Self {
             bare_name: table.bare_name(),
             has_key: !table.key().is_empty(),
             copy: format!("copy {name} ({columns}) from stdin binary"),
-            // Not `like`: that takes over "not null" of columns that rows do not carry.
-            make_room: format!(
-                "create temp table if not exists {WAITING_ROOM} on commit delete rows as \
-                 select 0::int as {ORDINAL}, {columns} from {name} with no data"
-            ),
             clear_room: format!("truncate {room}"),
-            copy_to_room: format!("copy {room} ({ORDINAL}, {columns}) from stdin binary"),
             // The same key twice in the room: only the first one goes.
             insert_new: format!(
                 "with put as (insert into {name} ({columns}) select {columns} from {room} \
@@ -52,6 +43,7 @@ impl TableStatements {
                 same_key.join(" and "),
                 qualified(table.key()),
             ),
+            room: waiting,
         }
     }
 

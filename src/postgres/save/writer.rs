@@ -139,7 +139,7 @@ impl<'a> Writer<'a> {
     /// savepoint that may be rolled back.
     pub(super) async fn leave_out_repeats(&mut self) -> Result<(), Failure> {
         if let Some(identity) = self.tables.first().filter(|table| table.has_key) {
-            self.run(&identity.make_room).await?;
+            self.run(&identity.room.make).await?;
             self.through_room = true;
         }
         Ok(())
@@ -204,7 +204,7 @@ impl<'a> Writer<'a> {
         let (statements, entries) = (&self.tables[table], merged.entries(table));
         let rows = places.iter().map(|place| merged.row(table, &entries[*place as usize]));
         let (sql, name) = if to_room {
-            (&statements.copy_to_room, TableStatements::room_name())
+            (&statements.room.copy, TableStatements::room_name())
         } else {
             (&statements.copy, statements.bare_name.as_str())
         };
