@@ -135,23 +135,22 @@ async fn statements(database: &Database, counted: &Counted, asked: Asked) -> u64
     statements
 }
 
-/// What a refused record costs besides its search: the first transaction is rolled back, another
-/// one begun, its rows locked, a savepoint made, and the record parked.
-const AGAIN: u64 = 5;
+/// What a refused record costs besides its search: another transaction is begun, its rows locked, a
+/// savepoint made, and the record parked.
+const AGAIN: u64 = 4;
 
-/// The most statements that the search for one refused record takes, wherever it is; `ways` are
-/// tried.
-async fn search(database: &Database, counted: &Counted, n: i64, ways: &[u8], parts: bool) -> u64 {
+/// The most statements that one refused record costs, wherever it is; `ways` are tried.
+async fn extra(database: &Database, counted: &Counted, n: i64, ways: &[u8], parts: bool) -> u64 {
     let asked = Asked { records: n, bad: None, has_parts: parts };
     let clean = statements(database, counted, asked).await;
     let mut most = 0;
-    for place in [0, n / 3, n - 1] {
+    for place in [0, n / 3, 3 * n / 4, n - 1] {
         for way in ways {
             let asked = Asked { bad: Some((place, *way)), ..asked };
             most = most.max(statements(database, counted, asked).await - clean);
         }
     }
-    most.saturating_sub(AGAIN)
+    most
 }
 
 #[actix::test]
@@ -160,20 +159,22 @@ async fn one_bad_record_costs_few_statements_more() {
     database.client.batch_execute(REFUSALS).await.unwrap();
     let counted = Counted::before(&database.options);
     database.options = counted.options.clone();
-    for n in [1, 2, 3, 7, 33, 100, 512, 2000] {
+    for n in [1, 2, 3, 7, 33, 100, 512, 2000, 10_000] {
         let (log2, halvings) = ((n as f64).log2(), (n as f64).log2().ceil() as u64);
         // One table, with a line in the error and without.
-        let named = search(&database, &counted, n, &[8], false).await;
-        let unnamed = search(&database, &counted, n, &[9], false).await;
+        let named = extra(&database, &counted, n, &[8], false).await;
+        let unnamed = extra(&database, &counted, n, &[9], false).await;
         // Two tables; of another one, or at the end of the statements.
-        let two = search(&database, &counted, n, &[2, 4, 5], true).await;
-        let deferred = search(&database, &counted, n, &[3, 6, 7], true).await;
+        let two = extra(&database, &counted, n, &[2, 4, 5], true).await;
+        let deferred = extra(&database, &counted, n, &[3, 6, 7], true).await;
         println!("{n}: {named} named, {unnamed} not, {two} of two tables, {deferred} deferred");
-        assert!(named <= 6, "{named} among {n}");
-        assert!(unnamed as f64 <= 2.0 * log2 + 4.0, "{unnamed} among {n}");
-        assert!(two <= 3 * (halvings + 1), "{two} among {n}");
+        assert!(named <= AGAIN + 5, "{named} among {n}");
+        // Among a few, the last one is tried although it should be the one.
+        let few = if n < 8 { 2.0 } else { 0.0 };
+        assert!(unnamed as f64 <= 2.0 * log2 + 4.0 + few, "{unnamed} among {n}");
+        assert!(two <= AGAIN + 3 * (halvings + 1), "{two} among {n}");
         // What is deferred speaks when all tables are written, and first of all at COMMIT.
-        assert!(deferred <= 5 * halvings + 7, "{deferred} among {n}");
+        assert!(deferred <= AGAIN + 5 * halvings + 7, "{deferred} among {n}");
     }
     database.drop().await;
 }

@@ -46,7 +46,7 @@ pub(super) struct Attempt<'a> {
 impl<'a> Attempt<'a> {
     /// Runs it to its COMMIT, or to the statement that fails.
     pub(super) async fn run(&mut self, merged: &mut Merged<'_>, plan: Plan) -> Ended {
-        let mut claims = match self.claim().await {
+        let mut claims = match self.claim(plan).await {
             Ok(claims) => claims,
             Err(failure) => return Ended::Failed(failure.into_save_error()),
         };
@@ -104,13 +104,14 @@ impl<'a> Attempt<'a> {
     }
 
     /// Begins the transaction with the batches that may go.
-    async fn claim(&self) -> Result<Claims, Failure> {
+    async fn claim(&self, plan: Plan) -> Result<Claims, Failure> {
         for worked in self.group.iter().filter(|worked| is_current(worked)) {
             worked.batch.begin();
         }
         let (saver, owner) = (self.saver, self.saver.owner.name());
         let batches = self.group.iter().map(|worked| &*worked.batch);
-        let claim = claim::claim(self.writer.client(), (&saver.group, &owner), batches);
+        let begin = if plan.is_first() { claim::BEGIN } else { claim::BEGIN_ANEW };
+        let claim = claim::claim(self.writer.client(), begin, (&saver.group, &owner), batches);
         let claims = self.writer.within(claim).await?;
         self.note_left_out(&claims);
         Ok(claims)

@@ -11,7 +11,9 @@ use longshore_actors::record::NextOffset;
 use tokio_postgres::Error;
 use tokio_postgres::types::ToSql;
 
-const BEGIN: &str = "begin isolation level read committed";
+pub(super) const BEGIN: &str = "begin isolation level read committed";
+/// Over a transaction that failed.
+pub(super) const BEGIN_ANEW: &str = "rollback; begin isolation level read committed";
 
 const LOCK_ROWS: &str = r#"
     select o.topic, o.partition, o.epoch, o.next_offset, o.owner
@@ -43,10 +45,11 @@ pub(super) fn position_of(batch: &Batch) -> Option<Position> {
     (batch.fence.stands() && position.attempt == batch.attempt).then_some(position)
 }
 
-/// Begins a transaction and locks the rows of `group`. For each batch: the position under which it
-/// goes, or why it is left out.
+/// Begins a transaction by `begin` and locks the rows of `group`. For each batch: the position
+/// under which it goes, or why it is left out.
 pub(super) async fn claim(
     client: &ClientWrapper,
+    begin: &'static str,
     (group_name, owner): (&str, &str),
     group: impl Iterator<Item = &Batch> + Clone,
 ) -> Result<Vec<Result<Position, BatchReport>>, Error> {
@@ -60,7 +63,7 @@ pub(super) async fn claim(
     // In one flight: what is asked second is answered second.
     let key: [&(dyn ToSql + Sync); 3] = [&group_name, &topics, &partitions];
     let rows = client.query(&lock, &key);
-    let ((), rows) = futures_util::future::try_join(client.batch_execute(BEGIN), rows).await?;
+    let ((), rows) = futures_util::future::try_join(client.batch_execute(begin), rows).await?;
     let rows: HashMap<(&str, i32), Locked> = rows
         .iter()
         .map(|row| {

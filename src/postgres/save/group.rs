@@ -17,7 +17,7 @@ use super::attempt::Attempt;
 use super::bisect::{self, Hint};
 use super::merge::{Aside, Merged, RecordNo};
 use super::writer::{All, Stumble};
-use super::{Claims, Ended, Saver, Session, changes, claim, is_current, note_rolled_back};
+use super::{Claims, Ended, Plan, Saver, Session, changes, claim, is_current, note_rolled_back};
 
 /// How long a group may hold its rows. Less than an acquire waits for a lock, so that a partition
 /// never waits in vain for a group of its last owner.
@@ -79,7 +79,7 @@ impl Saver {
     ) -> Result<Opened<C>, Failure> {
         let (writer, owner) = (self.writer(lease), self.owner.name());
         let batches = group.iter().map(|batch| &**batch);
-        let claimed = claim::claim(writer.client(), (&self.group, &owner), batches);
+        let claimed = claim::claim(writer.client(), claim::BEGIN, (&self.group, &owner), batches);
         let claims = writer.within(claimed).await?;
         if claims.iter().any(Result::is_err) {
             return Ok(Opened::LeftOut(claims.into_iter().map(Result::err).collect()));
@@ -178,8 +178,7 @@ impl Attempt<'_> {
         }
         let settlement = self.settle(merged, &claims, &lanes, &mut promise).await;
         let settlement = settlement.map_err(Failure::into_save_error)?;
-        let plan = super::Plan { leave_out: false, bisect: None };
-        match self.commit(merged, claims, (&lanes, settlement), plan).await {
+        match self.commit(merged, claims, (&lanes, settlement), Plan::FIRST).await {
             Ended::Done(reports) => Ok(GroupEnd::Committed(reports)),
             Ended::Again(_) => Err(SaveError::Stop(
                 "a constraint is first checked at COMMIT, after all were made immediate".to_owned(),

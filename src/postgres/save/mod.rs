@@ -116,6 +116,15 @@ struct Plan {
     bisect: Option<Hint>,
 }
 
+impl Plan {
+    /// Optimistic: nothing went wrong yet, and no transaction is to be rolled back first.
+    const FIRST: Self = Self { leave_out: false, bisect: None };
+
+    fn is_first(self) -> bool {
+        !self.leave_out && self.bisect.is_none()
+    }
+}
+
 /// How an attempt ended.
 enum Ended {
     /// Committed, or nothing was to be done.
@@ -163,7 +172,7 @@ impl Saver {
         if let Err(failure) = self.look(&lease).await {
             return Err(self.fail(session, group, lease, failure.into_save_error()));
         }
-        let mut plan = Plan { leave_out: false, bisect: None };
+        let mut plan = Plan::FIRST;
         let began = Instant::now();
         loop {
             let mut attempt = Attempt { saver: self, session, group, writer: self.writer(&lease) };
@@ -174,14 +183,7 @@ impl Saver {
                     return Ok(reports);
                 }
                 Ended::Failed(error) => return Err(self.fail(session, group, lease, error)),
-                Ended::Again(next) => {
-                    if let Err(failure) = attempt.writer.run("rollback").await {
-                        let error = failure.into_save_error();
-                        return Err(self.fail(session, group, lease, error));
-                    }
-                    note_rolled_back(group);
-                    plan = next;
-                }
+                Ended::Again(next) => plan = next,
             }
         }
     }
