@@ -23,14 +23,20 @@ impl Format {
         match self {
             // One check of the whole value, then `from_str`, is faster than `from_slice`, which
             // checks each string.
-            Self::Json => std::str::from_utf8(value)
-                .map_err(|e| Unparsed::Reject(format!("not UTF-8: {e}")))
-                .and_then(object)
-                .and_then(|text| {
-                    serde_json::from_str(text).map_err(|e| Unparsed::Reject(e.to_string()))
-                }),
+            Self::Json => {
+                let text = object(utf8(value)?)?;
+                serde_json::from_str(text).map_err(|e| Unparsed::Reject(e.to_string()))
+            }
         }
     }
+}
+
+fn utf8(value: &[u8]) -> Result<&str, Unparsed> {
+    simdutf8::basic::from_utf8(value).map_err(|_| {
+        // The slower reader says where.
+        let error = std::str::from_utf8(value).map_or_else(|e| e.to_string(), |_| String::new());
+        Unparsed::Reject(format!("not UTF-8: {error}"))
+    })
 }
 
 /// Refuses what is no JSON object: serde reads a struct from an array of its fields as well.

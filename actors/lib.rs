@@ -51,6 +51,7 @@ pub mod rows;
 pub mod stage;
 pub mod stages;
 pub mod supervise;
+pub mod text;
 pub mod ticket;
 pub mod topology;
 pub mod worker;

@@ -25,7 +25,7 @@ pub trait Pipeline: Send + Sync + Sized + 'static {
     /// The order that its records are worked in unless the configuration names another.
     const ORDER: Order = Order::ByKey;
 
-    /// What a record says. It may borrow from the record (`Cow<'a, str>`), which saves copies.
+    /// What a record says. It may borrow from the record ([`Text`](crate::text::Text)), which saves copies.
     type Event<'a>: Send + Sync;
 
     /// What the database knows about the records of a batch, looked up in bulk.

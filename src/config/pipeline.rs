@@ -10,11 +10,12 @@ use longshore_actors::parked::RetryPolicy;
 use longshore_actors::pipeline::Order;
 
 use super::check::{Checks, Key};
-use super::raw::{RawBatch, RawBudget, RawFate, RawPipeline, RawRetry, RawWork};
-use super::values::{BudgetChoice, List};
+use super::raw::{RawBatch, RawBudget, RawFate, RawLookup, RawPipeline, RawRetry, RawWork};
+use super::values::{AgeChoice, BudgetChoice, List, Written};
 use crate::positions::StartPosition;
 use crate::postgres::budget::DeadLetterBudget;
 use crate::postgres::fates::Fates;
+use crate::postgres::lookups::{Freshness, LookupRules};
 
 /// A topic's longest name, as Kafka has it.
 const TOPIC_BYTES_MAX: usize = 249;
@@ -26,6 +27,8 @@ pub struct Kind {
     pub name: &'static str,
     /// What it reads if the configuration names no topics; none: they must be named.
     pub default_topics: &'static [&'static str],
+    /// Its lookups whose rows may be kept for a while; "" is none.
+    pub lookups: &'static [&'static str],
 }
 
 /// A configured pipeline.
@@ -47,6 +50,8 @@ pub struct PipelineConfig {
     pub format: Format,
     /// The bounds of a batch as written; [`super::Config::batch`] fits them into the memory.
     pub batch: BatchLimits,
+    /// How old what is looked up may be.
+    pub lookups: LookupRules,
     /// What may wait for a service at a time, and how long.
     pub work: InFlightLimits,
     /// When parked records come back, and how often.
@@ -107,6 +112,11 @@ pub(super) fn check(
         start: raw.start,
         format: raw.format,
         batch: check_batch(checks, name, raw.batch),
+        lookups: LookupRules {
+            freshness: check_age(checks, &key("max_age"), raw.max_age).unwrap_or_default(),
+            by_name: check_lookups(checks, name, raw.lookups, kind),
+            cached_rows: check_cached_rows(checks, &key("cached_rows"), raw.cached_rows),
+        },
         work: check_work(checks, name, raw.work),
         retry: check_retry(checks, name, raw.retry),
         fates: check_fates(checks, name, raw.fates),
@@ -197,6 +207,47 @@ fn check_batch(checks: &mut Checks<'_>, name: &str, raw: RawBatch) -> BatchLimit
         bytes: checks.size(&key("bytes"), raw.bytes, default.bytes, 1..=u64::from(u32::MAX)),
         linger: checks.duration(&key("linger"), raw.linger, default.linger, lingers),
     }
+}
+
+fn check_age(checks: &mut Checks<'_>, key: Key<'_>, raw: Option<AgeChoice>) -> Option<Freshness> {
+    let ages = Duration::from_millis(1)..=Duration::from_secs(24 * 3600);
+    Some(match raw? {
+        AgeChoice::PerBatch => Freshness::PerBatch,
+        AgeChoice::Max(age) => {
+            Freshness::MaxAge(checks.duration(key, Some(Written(age)), age, ages))
+        }
+    })
+}
+
+fn check_lookups(
+    checks: &mut Checks<'_>,
+    name: &str,
+    raw: BTreeMap<String, RawLookup>,
+    kind: Option<&Kind>,
+) -> BTreeMap<String, Freshness> {
+    let mut by_name = BTreeMap::new();
+    let has = kind.map(|kind| kind.lookups).unwrap_or_default();
+    for (lookup, raw) in raw {
+        if kind.is_some() && !has.contains(&&*lookup) {
+            let names: Vec<_> = has.iter().filter(|name| !name.is_empty()).copied().collect();
+            let text = match names.is_empty() {
+                true => "this kind of pipeline has no lookups that may be kept".to_owned(),
+                false => format!("is no lookup of this pipeline; there are: {}", names.join(", ")),
+            };
+            checks.refuse(&["pipelines", name, "lookups", &lookup], &text);
+        }
+        let key = ["pipelines", name, "lookups", &lookup, "max_age"];
+        if let Some(freshness) = check_age(checks, &key, raw.max_age) {
+            by_name.insert(lookup, freshness);
+        }
+    }
+    by_name
+}
+
+fn check_cached_rows(checks: &mut Checks<'_>, key: Key<'_>, raw: Option<Written<u64>>) -> usize {
+    let default = LookupRules::CACHED_ROWS;
+    let rows = checks.count(key, raw, default as u64, 1..=100_000_000);
+    usize::try_from(rows).unwrap_or(default)
 }
 
 fn check_work(checks: &mut Checks<'_>, name: &str, raw: RawWork) -> InFlightLimits {

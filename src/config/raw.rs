@@ -9,7 +9,7 @@ use longshore_actors::format::Format;
 use longshore_actors::pipeline::Order;
 use serde::Deserialize;
 
-use super::values::{BudgetChoice, List, RawProperties, Written};
+use super::values::{AgeChoice, BudgetChoice, List, RawProperties, Written};
 use crate::positions::StartPosition;
 
 /// The top level. No `Debug` on these: they hold secrets in clear.
@@ -65,6 +65,9 @@ pub(super) struct RawPipeline {
     pub(super) start: StartPosition,
     pub(super) format: Format,
     pub(super) batch: RawBatch,
+    pub(super) max_age: Option<AgeChoice>,
+    pub(super) cached_rows: Option<Written<u64>>,
+    pub(super) lookups: BTreeMap<String, RawLookup>,
     pub(super) work: RawWork,
     pub(super) retry: RawRetry,
     pub(super) fates: BTreeMap<String, RawFate>,
@@ -78,6 +81,16 @@ pub(super) struct RawBatch {
     pub(super) records: Option<Written<u64>>,
     pub(super) bytes: Option<Written<ByteSize>>,
     pub(super) linger: Option<Written<Duration>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(
+    default,
+    deny_unknown_fields,
+    expecting = "a table, written [pipelines.NAME.lookups.LOOKUP]"
+)]
+pub(super) struct RawLookup {
+    pub(super) max_age: Option<AgeChoice>,
 }
 
 #[derive(Default, Deserialize)]

@@ -102,6 +102,31 @@ impl<T: Scalar> Visitor<'_> for ScalarVisitor<T> {
     }
 }
 
+/// `max_age`: a duration, or `"per_batch"`.
+pub(super) enum AgeChoice {
+    /// Read for each batch.
+    PerBatch,
+    /// This old at most.
+    Max(Duration),
+}
+
+impl<'de> Deserialize<'de> for AgeChoice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ScalarVisitor(PhantomData))
+    }
+}
+
+impl Scalar for AgeChoice {
+    const EXPECTED: &'static str = "a duration with its unit, such as \"1 s\", or \"per_batch\"";
+
+    fn from_text(text: &str) -> Option<Self> {
+        match text {
+            "per_batch" => Some(Self::PerBatch),
+            text => Duration::from_text(text).map(Self::Max),
+        }
+    }
+}
+
 /// Several names: a TOML array, or text such as `a,b` or `["a", "b"]`.
 pub(super) struct List(pub(super) Vec<String>);
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use longshore_actors::pipeline::{Context, Pipeline};
 pub use longshore_actors::ports::ContextSource as Source;
 
-use super::lookups::{LoadContext, PostgresLookups};
+use super::lookups::{LoadContext, LookupRules, PostgresLookups};
 use super::own_writes::{LoadOwn, PostgresOwnWrites};
 use super::pool::QueryPool;
 use super::repeats::Repeats;
@@ -21,10 +21,15 @@ pub struct ContextParts {
     pub repeats: Arc<Repeats>,
     /// The pipeline's store.
     pub store: Arc<PostgresStore>,
+    /// How old what is looked up may be.
+    pub rules: LookupRules,
 }
 
 /// A context that comes from PostgreSQL. Implemented by the macros, and for `()`.
 pub trait PostgresContext: Context {
+    /// The lookups whose rows may be kept for a while, by name; "" is none.
+    const LOOKUPS: &'static [&'static str] = &[];
+
     /// Where pipeline `P` gets it from.
     fn source<P: Pipeline<Context = Self>>(parts: &ContextParts) -> Source<P>;
 
@@ -43,7 +48,8 @@ impl PostgresContext for () {
 /// Looked up ahead.
 #[doc(hidden)]
 pub fn lookups<P: Pipeline<Context: LoadContext>>(parts: &ContextParts) -> Source<P> {
-    let lookups = PostgresLookups::<P>::new(parts.queries.clone(), parts.repeats.clone());
+    let lookups =
+        PostgresLookups::<P>::new(parts.queries.clone(), parts.repeats.clone(), &parts.rules);
     Source::Lookups(Arc::new(lookups))
 }
 

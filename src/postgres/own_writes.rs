@@ -232,10 +232,10 @@ macro_rules! own_writes {
         #[derive(Default)]
         $vis struct $wanted {
             $($(#[$locked_attr])* $locked_vis $locked:
-                $crate::postgres::lookups::KeySet<$locked_key>,)+
-            $(#[$saved_attr])* $saved_vis $saved: $crate::postgres::lookups::KeySet<$saved_key>,
+                $crate::postgres::lookups::WantedKeys<$locked_key>,)+
+            $(#[$saved_attr])* $saved_vis $saved: $crate::postgres::lookups::WantedKeys<$saved_key>,
             $($($(#[$read_attr])* $read_vis $read:
-                $crate::postgres::lookups::KeySet<$read_key>,)+)?
+                $crate::postgres::lookups::WantedKeys<$read_key>,)+)?
         }
 
         const _: () = {

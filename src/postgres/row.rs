@@ -118,7 +118,22 @@ macro_rules! row {
 
 /// The type that a column's values are sent as, found out at the first row.
 #[doc(hidden)]
-pub struct WireType(std::sync::LazyLock<Type>);
+pub struct WireType(std::sync::LazyLock<Wire>);
+
+/// A type on the wire.
+#[derive(Clone, Debug)]
+pub struct Wire {
+    of: Type,
+    is_text: bool,
+}
+
+impl Wire {
+    /// Values of the type `of`.
+    pub fn new(of: Type) -> Self {
+        let is_text = matches!(of, Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME);
+        Self { of, is_text }
+    }
+}
 
 impl WireType {
     /// The type of column `C`.
@@ -130,7 +145,7 @@ impl WireType {
             let metadata = <Pg as HasSqlType<C::SqlType>>::metadata(&mut NoLookup);
             // A type of the user's own has no constant OID. Its binary form does not depend on it:
             // an enum's is text.
-            metadata.oid().ok().and_then(Type::from_oid).unwrap_or(Type::TEXT)
+            Wire::new(metadata.oid().ok().and_then(Type::from_oid).unwrap_or(Type::TEXT))
         }))
     }
 
@@ -139,7 +154,7 @@ impl WireType {
         &self,
         bytes: &[u8],
     ) -> Result<V, Box<dyn std::error::Error + Sync + Send>> {
-        V::from_sql(&self.0, bytes)
+        V::from_sql(&self.0.of, bytes)
     }
 }
 
@@ -177,30 +192,32 @@ where
 ///
 /// # Errors
 /// A value that the type cannot hold.
+#[inline]
 pub fn put_value<V: ToSql>(
     row: &mut BytesMut,
-    wire: &Type,
+    wire: &Wire,
     column: &'static str,
     value: &V,
 ) -> Result<Range<usize>, EncodeError> {
-    let refused = |problem: String| EncodeError::Value { column, problem };
     let start = row.len();
     row.put_i32(-1);
-    let null = value.to_sql(wire, row).map_err(|error| refused(error.to_string()))?;
+    match value.to_sql(&wire.of, row) {
+        Ok(IsNull::No) => {}
+        Ok(IsNull::Yes) => return Ok(start + 4..row.len()),
+        Err(error) => return Err(refused(column, &*error)),
+    }
     let place = start + 4..row.len();
-    if let IsNull::Yes = null {
-        return Ok(place);
+    if wire.is_text && memchr::memchr(0, &row[place.clone()]).is_some() {
+        return Err(refused(column, &"a NUL character, which PostgreSQL's text cannot hold"));
     }
-    if is_text(wire) && row[place.clone()].contains(&0) {
-        return Err(refused("a NUL character, which PostgreSQL's text cannot hold".to_owned()));
-    }
-    let length = i32::try_from(place.len()).map_err(|_| refused("larger than 2 GiB".to_owned()))?;
+    let length = i32::try_from(place.len()).map_err(|_| refused(column, &"larger than 2 GiB"))?;
     row[start..start + 4].copy_from_slice(&length.to_be_bytes());
     Ok(place)
 }
 
-fn is_text(wire: &Type) -> bool {
-    matches!(*wire, Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME)
+#[cold]
+fn refused(column: &'static str, problem: &dyn std::fmt::Display) -> EncodeError {
+    EncodeError::Value { column, problem: problem.to_string() }
 }
 
 /// Appends the key that lies at `places` of `row`. All its parts but the last carry their length,

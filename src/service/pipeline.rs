@@ -85,7 +85,7 @@ const REVOKE_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
 
 impl<P: PostgresPipeline> AnyPipeline for P {
     fn kind(&self) -> Kind {
-        Kind { name: P::NAME, default_topics: P::TOPICS }
+        Kind { name: P::NAME, default_topics: P::TOPICS, lookups: P::Context::LOOKUPS }
     }
 
     fn migrations(&self) -> MigrationSet {
@@ -102,7 +102,8 @@ impl<P: PostgresPipeline> AnyPipeline for P {
         let (repeats, queries) = (Arc::new(Repeats::default()), start.lookup_pool());
         let store = start.store::<P>(owner.clone(), repeats.clone(), queries.clone());
         let store = Arc::new(store);
-        let parts = ContextParts { queries, repeats, store: store.clone() };
+        let rules = start.pipeline.lookups.clone();
+        let parts = ContextParts { queries, repeats, store: store.clone(), rules };
         let house = House::build(HouseParams {
             pipeline: self,
             order: start.pipeline.order.unwrap_or(P::ORDER),

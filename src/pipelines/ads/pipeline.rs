@@ -1,11 +1,10 @@
 //! Ads: each click and impression is enriched with its advertiser and campaign, and saved once.
 
-use std::borrow::Cow;
-
 use chrono::{DateTime, Utc};
 use longshore_actors::error::{Reject, Unworked};
 use longshore_actors::pipeline::{Order, Out, Outcome, Pipeline};
 use longshore_actors::record::{Record, Unparsed};
+use longshore_actors::text::Text;
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -28,9 +27,9 @@ pub struct AdEvent<'a> {
     advertiser_id: i64,
     campaign_id: i64,
     #[serde(borrow)]
-    user_id: Cow<'a, str>,
+    user_id: Text<'a>,
     #[serde(borrow)]
-    placement: Option<Cow<'a, str>>,
+    placement: Option<Text<'a>>,
     cost_micros: i64,
     #[serde(deserialize_with = "read::time")]
     occurred_at: DateTime<Utc>,

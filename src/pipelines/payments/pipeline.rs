@@ -1,11 +1,10 @@
 //! Payments: each one is applied once, to the balance that the one before it has left.
 
-use std::borrow::Cow;
-
 use chrono::{DateTime, Utc};
 use longshore_actors::error::{Reject, Unworked};
 use longshore_actors::pipeline::{Order, Out, Outcome, Pipeline};
 use longshore_actors::record::{Record, Unparsed};
+use longshore_actors::text::Text;
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -23,7 +22,7 @@ pub struct Payment<'a> {
     account_id: i64,
     amount_cents: i64,
     #[serde(borrow)]
-    currency: Cow<'a, str>,
+    currency: Text<'a>,
     #[serde(deserialize_with = "read::time")]
     requested_at: DateTime<Utc>,
 }
@@ -82,7 +81,7 @@ impl Payment<'_> {
     pub(super) fn apply_to(&self, account: &Account) -> Result<i64, Reject> {
         let (amount, balance) = (self.amount_cents, account.balance_cents);
         // A `char(3)` is filled up with blanks.
-        if account.currency.trim_end() != self.currency {
+        if account.currency.trim_end() != &*self.currency {
             let kept = format!("it is kept in {}, not in {}", account.currency, self.currency);
             return Err(self.reject("other currency", &kept));
         }

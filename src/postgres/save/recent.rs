@@ -11,17 +11,24 @@ use longshore_actors::record::PartitionId;
 /// Places of one set of keys, the newest first.
 const WAYS: usize = 4;
 
-/// Sets of keys: 32,768 keys, 1 MiB, for each session.
+/// Sets of keys: 32,768 keys, 544 KiB, for each session.
 const SETS: usize = 8192;
 
-/// A key of at most 16 bytes and its length; length 0 is an empty place.
-type Slot = (u128, u8);
+/// A key of at most 16 bytes, filled up with zeros, and its length, which is not 0.
+type ShortKey = (u128, u8);
+
+/// The keys of one set: one line of the processor's cache.
+#[derive(Clone, Copy, Default)]
+#[repr(align(64))]
+struct KeySet([u128; WAYS]);
 
 /// A bounded set of keys.
 #[derive(Default)]
 pub(super) struct RecentKeys {
     /// Made with the first key: many a pipeline has none.
-    sets: Vec<[Slot; WAYS]>,
+    sets: Vec<KeySet>,
+    /// The lengths of their keys; 0 is an empty place.
+    lengths: Vec<[u8; WAYS]>,
     /// Under which epoch and attempt each partition's keys were taken in.
     held: HashMap<PartitionId, (i64, u32)>,
 }
@@ -44,30 +51,38 @@ impl RecentKeys {
 
     /// Forgets everything.
     pub(super) fn forget(&mut self) {
-        self.sets.clear();
+        self.lengths.fill([0; WAYS]);
         self.held.clear();
     }
 
     /// Whether `key` was saved a moment ago.
-    pub(super) fn contains(&self, key: Slot) -> bool {
-        self.sets.get(set_of(key)).is_some_and(|set| set.contains(&key))
+    pub(super) fn contains(&self, key: ShortKey) -> bool {
+        let set = set_of(key);
+        self.sets.get(set).is_some_and(|keys| holds(keys, &self.lengths[set], key))
     }
 
     /// Takes in a key that is saved for certain; an old one of its set makes room.
-    pub(super) fn insert(&mut self, key: Slot) {
+    pub(super) fn insert(&mut self, key: ShortKey) {
         if self.sets.is_empty() {
-            self.sets = vec![[(0, 0); WAYS]; SETS];
+            self.sets = vec![KeySet::default(); SETS];
+            self.lengths = vec![[0; WAYS]; SETS];
         }
-        let set = &mut self.sets[set_of(key)];
-        if !set.contains(&key) {
-            set.rotate_right(1);
-            set[0] = key;
+        let set = set_of(key);
+        let (keys, lengths) = (&mut self.sets[set], &mut self.lengths[set]);
+        if !holds(keys, lengths, key) {
+            keys.0.rotate_right(1);
+            lengths.rotate_right(1);
+            (keys.0[0], lengths[0]) = key;
         }
     }
 }
 
+fn holds(keys: &KeySet, lengths: &[u8; WAYS], (key, length): ShortKey) -> bool {
+    keys.0.iter().zip(lengths).any(|(other, of)| *other == key && *of == length)
+}
+
 /// Keys may be numbers in a row or random: multiply, and take the highest bits.
-fn set_of((key, length): Slot) -> usize {
+fn set_of((key, length): ShortKey) -> usize {
     let folded = (key ^ (key >> 64)) as u64 ^ u64::from(length);
     (folded.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - SETS.ilog2())) as usize
 }

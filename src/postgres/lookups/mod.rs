@@ -1,15 +1,18 @@
 //! The bulk lookups of a pipeline: [`lookups!`](crate::lookups) declares what it wants to know, and
 //! [`PostgresLookups`] fetches it, all queries in one flight on one connection.
 
-use std::hash::Hash;
-use std::marker::PhantomData;
+mod cache;
+mod found;
+mod freshness;
+mod generation;
+mod keys;
+
 use std::ops::Deref;
 use std::sync::Arc;
 
 use diesel::QueryResult;
 use diesel_async::AsyncPgConnection;
 use futures_util::future::BoxFuture;
-use hashbrown::{HashMap, HashSet};
 use longshore_actors::error::StoreError;
 use longshore_actors::pipeline::{Context, Keys, KeysOf, Pipeline};
 use longshore_actors::ports::Lookups;
@@ -18,16 +21,28 @@ use super::errors;
 use super::pool::QueryPool;
 use super::repeats::Repeats;
 
+pub use self::cache::{Cache, Missing};
+pub use self::found::Lookup;
+pub use self::freshness::{Freshness, LookupRules};
+pub use self::keys::{KeySet, WantedKeys};
+
 /// A context that can be looked up in bulk. Implemented by [`lookups!`](crate::lookups).
 pub trait LoadContext: Context + Sized {
+    /// What is kept of its lookups, each under its rule.
+    type Caches: Send + Sync + 'static;
+
+    /// Keeps nothing yet.
+    fn caches(rules: &LookupRules) -> Self::Caches;
+
     /// What is known when nothing was asked for.
     fn nothing() -> Self;
 
-    /// Runs all queries on `conn`, one behind the other without waiting. `probes`: whether to look
-    /// up the keys that are only probed for, too.
+    /// Reads what is missing in `caches` on `conn`, all queries one behind the other without
+    /// waiting. `probes`: whether to look up the keys that are only probed for, too.
     fn load<'a>(
         conn: &'a AsyncPgConnection,
         wanted: &'a Self::Keys,
+        caches: &'a Self::Caches,
         probes: bool,
     ) -> BoxFuture<'a, QueryResult<Self>>;
 
@@ -36,97 +51,23 @@ pub trait LoadContext: Context + Sized {
 }
 
 impl LoadContext for () {
+    type Caches = ();
+
+    fn caches(_: &LookupRules) {}
+
     fn nothing() {}
 
-    fn load<'a>(_: &'a AsyncPgConnection, (): &'a (), _: bool) -> BoxFuture<'a, QueryResult<()>> {
+    fn load<'a>(
+        _: &'a AsyncPgConnection,
+        (): &'a (),
+        (): &'a (),
+        _: bool,
+    ) -> BoxFuture<'a, QueryResult<()>> {
         Box::pin(async { Ok(()) })
     }
 
     fn found_repeats(&self) -> bool {
         false
-    }
-}
-
-/// What a lookup found, by key.
-#[derive(Clone, Debug)]
-pub struct Lookup<K, V>(HashMap<K, V>);
-
-impl<K: Hash + Eq, V> Lookup<K, V> {
-    /// What is known under `key`.
-    pub fn get(&self, key: &K) -> Option<&V> {
-        self.0.get(key)
-    }
-
-    /// The number of keys that were found.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether nothing was found.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl<K, V> Default for Lookup<K, V> {
-    fn default() -> Self {
-        Self(HashMap::new())
-    }
-}
-
-impl<K: Hash + Eq, V> FromIterator<(K, V)> for Lookup<K, V> {
-    fn from_iter<I: IntoIterator<Item = (K, V)>>(found: I) -> Self {
-        Self(found.into_iter().collect())
-    }
-}
-
-/// Distinct keys: those to look up, or those that a probe found.
-#[derive(Clone, Debug)]
-pub struct KeySet<K>(HashSet<K>);
-
-impl<K: Hash + Ord + Clone> KeySet<K> {
-    /// Asks for `key`.
-    pub fn want(&mut self, key: K) {
-        self.0.insert(key);
-    }
-
-    /// Whether `key` is among them.
-    pub fn contains(&self, key: &K) -> bool {
-        self.0.contains(key)
-    }
-
-    /// The number of keys.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there is no key.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Takes in the keys of `other`.
-    pub fn unite(&mut self, other: &Self) {
-        self.0.extend(other.0.iter().cloned());
-    }
-
-    /// The keys in order: an index is walked faster by sorted keys.
-    pub fn sorted(&self) -> Vec<&K> {
-        let mut keys: Vec<_> = self.0.iter().collect();
-        keys.sort_unstable();
-        keys
-    }
-}
-
-impl<K> Default for KeySet<K> {
-    fn default() -> Self {
-        Self(HashSet::new())
-    }
-}
-
-impl<K: Hash + Eq> FromIterator<K> for KeySet<K> {
-    fn from_iter<I: IntoIterator<Item = K>>(keys: I) -> Self {
-        Self(keys.into_iter().collect())
     }
 }
 
@@ -157,8 +98,10 @@ impl<K: Hash + Eq> FromIterator<K> for KeySet<K> {
 /// ```
 ///
 /// In `keys`, a pipeline asks by `wanted.shops.want(id)`; in `work`, it finds by
-/// `known.shops.get(&id)` and `known.saved.contains(&id)`. A probe is a hint: it is left out while
-/// repeats are rare, and the saving transaction finds every repeat without it.
+/// `known.shops.get(&id)` and `known.saved.contains(&id)`. A row is read for the batch, unless the
+/// configuration lets it be of some age ([`Freshness`]); a key without a row is always asked for. A
+/// probe is a hint: it is left out while repeats are rare, and the saving transaction finds every
+/// repeat without it.
 #[macro_export]
 macro_rules! lookups {
     (
@@ -179,12 +122,12 @@ macro_rules! lookups {
         #[doc = concat!("The keys to look up for [`", stringify!($known), "`].")]
         #[derive(Default)]
         $vis struct $wanted {
-            $($(#[$field_attr])* $field_vis $field: $crate::postgres::lookups::KeySet<$key>),+
+            $($(#[$field_attr])* $field_vis $field: $crate::postgres::lookups::WantedKeys<$key>),+
         }
 
         const _: () = {
             use $crate::postgres::context;
-            use $crate::postgres::lookups::LoadContext;
+            use $crate::postgres::lookups::{LoadContext, LookupRules};
             use $crate::postgres::reexport::actors::pipeline::{Context, Keys, Pipeline};
             use $crate::postgres::reexport::diesel::QueryResult;
             use $crate::postgres::reexport::diesel_async::AsyncPgConnection;
@@ -204,7 +147,19 @@ macro_rules! lookups {
                 }
             }
 
+            #[doc(hidden)]
+            #[allow(missing_docs)]
+            pub struct Caches {
+                $($field: $crate::__cache!($key $($row)?)),+
+            }
+
             impl LoadContext for $known {
+                type Caches = Caches;
+
+                fn caches(rules: &LookupRules) -> Caches {
+                    Caches { $($field: $crate::__new_cache!(rules $field $($row)?)),+ }
+                }
+
                 fn nothing() -> Self {
                     $known { $($field: Default::default()),+ }
                 }
@@ -212,11 +167,14 @@ macro_rules! lookups {
                 fn load<'a>(
                     conn: &'a AsyncPgConnection,
                     wanted: &'a $wanted,
+                    caches: &'a Caches,
                     probes: bool,
                 ) -> futures_util::future::BoxFuture<'a, QueryResult<Self>> {
                     $(let $field = async move {
-                        let keys = &wanted.$field;
-                        $crate::__look_up!(conn, keys, probes, $table $column, $key $($row)?)
+                        let (keys, cache) = (&wanted.$field, &caches.$field);
+                        $crate::__look_up!(
+                            conn, keys, cache, probes, $table $column, $key $($row)?
+                        )
                     };)+
                     Box::pin(async move {
                         let ($($field,)+) = futures_util::try_join!($($field),+)?;
@@ -230,6 +188,9 @@ macro_rules! lookups {
             }
 
             impl context::PostgresContext for $known {
+                const LOOKUPS: &'static [&'static str] =
+                    &[$($crate::__lookup_name!($field $($row)?)),+];
+
                 fn source<P: Pipeline<Context = Self>>(
                     parts: &context::ContextParts,
                 ) -> context::Source<P> {
@@ -248,28 +209,69 @@ macro_rules! __found {
     ($key:ident) => { $crate::postgres::lookups::KeySet<$key> };
 }
 
+/// The type of what is kept of a lookup: nothing of a probe.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __cache {
+    ($key:ident $row:ident) => { $crate::postgres::lookups::Cache<$key, $row> };
+    ($key:ident) => { () };
+}
+
+/// Keeps nothing yet.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __new_cache {
+    ($rules:ident $field:ident $row:ident) => {
+        $crate::postgres::lookups::Cache::new($rules, stringify!($field))
+    };
+    ($rules:ident $field:ident) => {
+        ()
+    };
+}
+
+/// The name of a lookup that may be kept; of a probe, nothing.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __lookup_name {
+    ($field:ident $row:ident) => {
+        stringify!($field)
+    };
+    ($field:ident) => {
+        ""
+    };
+}
+
 /// One query of a lookup.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __look_up {
     (
-        $conn:ident, $keys:ident, $probes:ident, $table:ident $column:ident, $key:ident $row:ident
+        $conn:ident, $keys:ident, $cache:ident, $probes:ident,
+        $table:ident $column:ident, $key:ident $row:ident
     ) => {{
         use $crate::postgres::reexport::diesel::{ExpressionMethods, QueryDsl, SelectableHelper};
         if $keys.is_empty() {
             return Ok(Default::default());
         }
+        let missing = $cache.missing($keys);
+        if missing.keys.is_empty() {
+            return Ok($cache.found(missing, Vec::new()));
+        }
         let query = $table::table
-            .filter($table::$column.eq_any($keys.sorted()))
+            .filter($table::$column.eq_any(missing.keys.iter()))
             .select(($table::$column, <$row as SelectableHelper<_>>::as_select()));
         // By its full name: the caller may have diesel's own trait of this name in scope.
         let found: Vec<($key, $row)> =
             $crate::postgres::reexport::diesel_async::RunQueryDsl::load(query, &mut &*$conn)
                 .await?;
-        QueryResult::Ok(found.into_iter().collect())
+        QueryResult::Ok($cache.found(missing, found))
     }};
-    ($conn:ident, $keys:ident, $probes:ident, $table:ident $column:ident, $key:ident) => {{
+    (
+        $conn:ident, $keys:ident, $cache:ident, $probes:ident,
+        $table:ident $column:ident, $key:ident
+    ) => {{
         use $crate::postgres::reexport::diesel::{ExpressionMethods, QueryDsl};
+        let () = $cache;
         if $keys.is_empty() || !$probes {
             return Ok(Default::default());
         }
@@ -295,26 +297,21 @@ macro_rules! __is_repeat {
 }
 
 /// The lookups of pipeline `P`, from a pool of connections of their own.
-pub struct PostgresLookups<P> {
+pub struct PostgresLookups<P: Pipeline<Context: LoadContext>> {
     pool: QueryPool,
     repeats: Arc<Repeats>,
-    pipeline: PhantomData<fn() -> P>,
+    caches: <P::Context as LoadContext>::Caches,
 }
 
-impl<P: Pipeline> PostgresLookups<P>
-where
-    P::Context: LoadContext,
-{
-    /// Lookups through `pool`. `repeats` is shared with the store, which notices when probing pays.
-    pub fn new(pool: QueryPool, repeats: Arc<Repeats>) -> Self {
-        Self { pool, repeats, pipeline: PhantomData }
+impl<P: Pipeline<Context: LoadContext>> PostgresLookups<P> {
+    /// Lookups through `pool`. `repeats` is shared with the store, which notices when probing pays;
+    /// `rules` say what is kept.
+    pub fn new(pool: QueryPool, repeats: Arc<Repeats>, rules: &LookupRules) -> Self {
+        Self { pool, repeats, caches: P::Context::caches(rules) }
     }
 }
 
-impl<P: Pipeline> Lookups<P> for PostgresLookups<P>
-where
-    P::Context: LoadContext,
-{
+impl<P: Pipeline<Context: LoadContext>> Lookups<P> for PostgresLookups<P> {
     fn load<'a>(&'a self, keys: &'a KeysOf<P>) -> BoxFuture<'a, Result<P::Context, StoreError>> {
         Box::pin(async move {
             if keys.is_empty() {
@@ -322,7 +319,7 @@ where
             }
             let conn = self.pool.get().await?;
             let probes = self.repeats.probing_pays();
-            let context = P::Context::load(conn.deref(), keys, probes).await;
+            let context = P::Context::load(conn.deref(), keys, &self.caches, probes).await;
             let context = context.map_err(|error| errors::of_query(&error))?;
             if probes {
                 self.repeats.probed(context.found_repeats());
