@@ -26,6 +26,8 @@ pub struct Kind {
     pub name: &'static str,
     /// What it reads if the configuration names no topics; none: they must be named.
     pub default_topics: &'static [&'static str],
+    /// Whether it copies records as they are into a table that the configuration names.
+    pub lands: bool,
 }
 
 /// A configured pipeline.

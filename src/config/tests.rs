@@ -12,8 +12,8 @@ use super::*;
 use crate::positions::StartPosition;
 
 const KINDS: [Kind; 2] = [
-    Kind { name: "ads", default_topics: &["ads.events"] },
-    Kind { name: "orders", default_topics: &[] },
+    Kind { name: "ads", default_topics: &["ads.events"], lands: false },
+    Kind { name: "orders", default_topics: &[], lands: false },
 ];
 
 const URL: &str = "[database]\nurl = \"postgres://me@db/shop\"\n";
