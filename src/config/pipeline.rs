@@ -10,6 +10,7 @@ use longshore_actors::parked::RetryPolicy;
 use longshore_actors::pipeline::Order;
 
 use super::check::{Checks, Key};
+use super::landing::{self, LandingConfig};
 use super::raw::{RawBatch, RawBudget, RawFate, RawPipeline, RawRetry, RawWork};
 use super::values::{BudgetChoice, List};
 use crate::positions::StartPosition;
@@ -47,6 +48,8 @@ pub struct PipelineConfig {
     pub start: StartPosition,
     /// How values are written.
     pub format: Format,
+    /// Where and how records land, if they do.
+    pub landing: LandingConfig,
     /// The bounds of a batch as written; [`super::Config::batch`] fits them into the memory.
     pub batch: BatchLimits,
     /// What may wait for a service at a time, and how long.
@@ -88,6 +91,7 @@ pub(super) fn check(
     let key = |key| ["pipelines", name, key];
     check_name(checks, name);
     let kind = check_kind(checks, name, raw.kind.as_deref(), kinds);
+    let landing = landing::check(checks, name, &raw, kind);
     let topics = check_topics(checks, name, raw.topics, kind);
     let group = raw.group.unwrap_or_else(|| format!("longshore.{name}"));
     if group.trim().is_empty() {
@@ -108,6 +112,7 @@ pub(super) fn check(
         order: raw.order,
         start: raw.start,
         format: raw.format,
+        landing,
         batch: check_batch(checks, name, raw.batch),
         work: check_work(checks, name, raw.work),
         retry: check_retry(checks, name, raw.retry),

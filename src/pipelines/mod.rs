@@ -3,5 +3,6 @@
 //! `migrations/<name>/` makes the tables.
 
 pub mod ads;
+pub mod landing;
 pub mod payments;
 pub mod read;
