@@ -79,6 +79,31 @@ fn what_text_cannot_hold_is_parked_alone_with_its_bytes() {
 }
 
 #[test]
+fn what_the_tables_own_rules_refuse_is_parked_alone() {
+    let Some(stage) = landing::stage(1) else { return };
+    stage.database.run(
+        "create table public.strict (topic text, partition int, \"offset\" bigint,
+           recorded_at timestamptz, key text unique, value varchar(5) not null)",
+    );
+    stage.topic.send(vec![
+        draft(0, Some(b"a"), Some(b"fits")),
+        draft(0, Some(b"b"), Some(b"too long")),
+        draft(0, Some(b"c"), None),
+        draft(0, Some(b"a"), Some(b"again")),
+        draft(0, None, Some(b"five5")),
+    ]);
+    let service = landing::service(&stage).set("pipelines.raw", "table", "\"public.strict\"");
+    service.run_until_end();
+    let found = landed(&stage, "public.strict");
+    assert_eq!(found.keys().map(|place| place.1).collect::<Vec<_>>(), [0, 4]);
+    let dead: Vec<_> = dead(&stage).into_iter().map(|((_, offset), why)| (offset, why.1)).collect();
+    assert_eq!(dead.iter().map(|(offset, _)| *offset).collect::<Vec<_>>(), [1, 2, 3]);
+    for ((_, error), word) in dead.iter().zip(["too long", "not-null", "strict_key_key"]) {
+        assert!(error.contains(word), "{error}");
+    }
+}
+
+#[test]
 fn bytes_land_as_they_are_in_a_table_of_ones_own() {
     let Some(stage) = landing::stage(1) else { return };
     stage.database.run(BYTES);

@@ -97,10 +97,7 @@ impl Row for LandedRow<'_> {
             put_headers(row, record)?;
         }
         if columns.has_identity() {
-            self.put_key(key);
-            if columns.is_told_by_time() {
-                key.put_i64(micros.unwrap_or(i64::MIN));
-            }
+            self.put_key(key, micros.filter(|_| columns.is_told_by_time()));
         }
         Ok(())
     }
@@ -112,15 +109,20 @@ impl<'a> LandedRow<'a> {
         Self { record, lander }
     }
 
-    /// Appends the record's place in 16 bytes, which is what rows are sorted by at a glance. Where
-    /// instances read different topics into one table, numbers differ, but their order does not.
-    fn put_key(&self, key: &mut Vec<u8>) {
+    /// Appends the record's place, in 16 bytes that rows are sorted by at a glance: the topic goes
+    /// by its number among the pipeline's own, and its name follows behind. Where instances read
+    /// different topics into one table, numbers differ, but their order does not.
+    fn put_key(&self, key: &mut Vec<u8>, micros: Option<i64>) {
         let partition = self.record.partition;
-        let number = self.lander.topics.binary_search_by(|topic| (**topic).cmp(&*partition.topic));
-        let number = number.expect("a pipeline reads its own topics alone");
+        let place = self.lander.topics.binary_search_by(|topic| (**topic).cmp(&*partition.topic));
+        let number = place.unwrap_or_else(|between| between);
         key.put_u32(u32::try_from(number).expect("fewer than 4 G topics"));
         key.put_i32(partition.index);
         key.put_i64(self.record.offset.0);
+        if let Some(micros) = micros {
+            key.put_i64(micros);
+        }
+        key.put_slice(partition.topic.as_bytes());
     }
 }
 
