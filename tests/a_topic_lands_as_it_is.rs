@@ -172,7 +172,8 @@ fn partitioned_by_time_a_table_knows_its_repeats_too() {
     stage.database.run(
         "create table by_time (topic varchar(300), partition int, \"offset\" bigint,
            recorded_at timestamptz, key text, value text,
-           primary key (recorded_at, topic, partition, \"offset\")) partition by range (recorded_at);
+           primary key (recorded_at, topic, partition, \"offset\"))
+           partition by range (recorded_at);
          create table of_any_time partition of by_time default",
     );
     let sent = stage.topic.send(drafts(&stage, 1_000));

@@ -37,8 +37,8 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Looks at everything that `config` asks of the program's `pipelines`, one thing after the other; what cannot be looked at because something
-/// before it does not hold is left out.
+/// Looks at everything that `config` asks of the program's `pipelines`, one thing after the other;
+/// what cannot be looked at because something before it does not hold is left out.
 pub async fn everything(
     config: &Config,
     migrations: &[MigrationSet],

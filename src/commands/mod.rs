@@ -86,8 +86,8 @@ enum Command {
     Demo(demo::Args),
 }
 
-/// The whole program, with these pipelines and [`Landing`], which needs no code: reads the command line and the environment,
-/// does what they say, and tells by the exit status how it went.
+/// The whole program, with these pipelines and [`Landing`], which needs no code: reads the command
+/// line and the environment, does what they say, and tells by the exit status how it went.
 pub fn main(pipelines: Vec<Arc<dyn AnyPipeline>>) -> ExitCode {
     // The only look at the environment; everything behind here is given what it needs.
     execute(with_landing(pipelines), std::env::args_os(), std::env::vars_os().collect())

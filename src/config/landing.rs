@@ -138,6 +138,7 @@ mod tests {
     fn the_examples_of_the_page_for_users_are_right() {
         let page = include_str!("../../docs/landing.md");
         let blocks = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
-        assert_eq!(blocks.map(|block| build(block).expect("an example")).count(), 2);
+        let configs: Vec<_> = blocks.map(|block| build(block).expect("an example")).collect();
+        assert_eq!(configs.len(), 2);
     }
 }
