@@ -258,9 +258,9 @@ impl<P: Pipeline> Builder<P> {
         lookups: Arc<dyn Lookups<P>>,
         pool: Stage<LoadedBatch<P>>,
     ) -> Stage<DecodedBatch<P>> {
-        let stage = Stage::new("ContextLoader");
+        let (stage, name) = (Stage::new("ContextLoader"), self.params.name.clone());
         let place = stage.clone();
-        let (thread, name) = (self.threads.start(), self.params.name.clone());
+        let thread = self.threads.start();
         self.child(
             (Who::Standing("ContextLoader", 0), thread, self.batches()),
             move |post| ContextLoader::new(name.clone(), lookups.clone(), pool.clone(), post),
@@ -274,10 +274,10 @@ impl<P: Pipeline> Builder<P> {
         own_writes: Arc<dyn OwnWrites<P>>,
         pool: Stage<LoadedGroup<P>>,
     ) -> Stage<DecodedBatch<P>> {
-        let stage = Stage::new("OwnWritesLoader");
+        let (stage, name) = (Stage::new("OwnWritesLoader"), self.params.name.clone());
         let (place, board) = (stage.clone(), self.board.clone());
         let sessions = Sessions::new(self.params.store.clone(), self.params.sessions);
-        let (thread, name) = (self.threads.start(), self.params.name.clone());
+        let thread = self.threads.start();
         self.child(
             (Who::Standing("OwnWritesLoader", 0), thread, self.batches()),
             move |post| {
