@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use crate::format::Format;
-use crate::record::{Headers, NextOffset, Offset, Record, push_header};
+use crate::record::{Headers, NextOffset, Offset, PartitionId, Record, push_header};
 
 /// All records of one batch of one partition, in offset order.
 #[derive(Debug, Default)]
@@ -12,6 +12,7 @@ pub struct RecordArena {
     bytes: Vec<u8>,
     slots: Vec<Slot>,
     format: Format,
+    partition: PartitionId,
 }
 
 /// Where one record's parts lie: key, value and headers follow each other from `start`.
@@ -44,7 +45,13 @@ pub struct RecordParts<'a> {
 impl RecordArena {
     /// An empty arena with room for `records` records of `bytes` bytes together.
     pub fn with_capacity(records: usize, bytes: usize, format: Format) -> Self {
-        Self { bytes: Vec::with_capacity(bytes), slots: Vec::with_capacity(records), format }
+        let (bytes, slots) = (Vec::with_capacity(bytes), Vec::with_capacity(records));
+        Self { bytes, slots, format, partition: PartitionId::default() }
+    }
+
+    /// The same for records of `partition`, which is what they then say of themselves.
+    pub fn of(self, partition: &PartitionId) -> Self {
+        Self { partition: partition.clone(), ..self }
     }
 
     /// Copies one record in. Its headers follow by [`RecordArena::push_header`].
@@ -120,6 +127,7 @@ impl RecordArena {
         let (key, rest) = cut(&self.bytes[slot.start..], slot.key_len);
         let (value, rest) = cut(rest, slot.value_len);
         Record {
+            partition: &self.partition,
             offset: Offset(slot.offset),
             timestamp_ms: (slot.timestamp_ms >= 0).then_some(slot.timestamp_ms),
             key,
@@ -131,7 +139,7 @@ impl RecordArena {
 
     /// An arena of some of the records alone.
     pub(crate) fn part(&self, records: Range<usize>) -> Self {
-        let mut part = Self::with_capacity(records.len(), 0, self.format);
+        let mut part = Self::with_capacity(records.len(), 0, self.format).of(&self.partition);
         for index in records {
             let Record { offset, timestamp_ms, key, value, headers, .. } = self.get(index);
             part.push(RecordParts { offset, timestamp_ms, key, value });

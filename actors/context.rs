@@ -30,6 +30,8 @@ const UNITED_RECORDS_MAX: usize = 40_000;
 
 /// See the module.
 pub struct ContextLoader<P: Pipeline> {
+    /// The pipeline, for logs.
+    name: Arc<str>,
     lookups: Arc<dyn Lookups<P>>,
     /// Downstream.
     workers: Stage<LoadedBatch<P>>,
@@ -45,12 +47,13 @@ pub struct ContextLoader<P: Pipeline> {
 
 impl<P: Pipeline> ContextLoader<P> {
     pub(crate) fn new(
+        name: Arc<str>,
         lookups: Arc<dyn Lookups<P>>,
         workers: Stage<LoadedBatch<P>>,
         post: Post,
     ) -> Self {
         let (ready, looked_up, queries) = (VecDeque::new(), HashSet::new(), VecDeque::new());
-        Self { lookups, workers, ready, looked_up, queries, post }
+        Self { name, lookups, workers, ready, looked_up, queries, post }
     }
 
     /// Begins as many queries as there are connections and ready batches for.
@@ -63,7 +66,8 @@ impl<P: Pipeline> ContextLoader<P> {
             let began = Instant::now();
             self.queries.push_back(began);
             self.looked_up.extend(group.iter().map(|batch| incarnation(batch)));
-            let loading = load(self.lookups.clone(), group, self.post.pulse().clone());
+            let by = (self.name.clone(), self.lookups.clone());
+            let loading = load(by, group, self.post.pulse().clone());
             ctx.spawn(loading.into_actor(self).map(move |(group, answer), this, ctx| {
                 faults::point("ContextLoader", "Loaded");
                 this.queries.retain(|query| *query != began);
@@ -119,7 +123,7 @@ fn incarnation<P: Pipeline>(batch: &DecodedBatch<P>) -> u64 {
 
 /// Looks all keys of a group up, for as long as it takes and somebody wants the answer.
 async fn load<P: Pipeline>(
-    lookups: Arc<dyn Lookups<P>>,
+    (name, lookups): (Arc<str>, Arc<dyn Lookups<P>>),
     group: Vec<Box<DecodedBatch<P>>>,
     pulse: Pulse,
 ) -> (Vec<Box<DecodedBatch<P>>>, Result<P::Context, StoreError>) {
@@ -133,7 +137,7 @@ async fn load<P: Pipeline>(
         let wanted = group.iter().any(|batch| batch.batch.is_current());
         match answer {
             Err(error) if error.fate() == Fate::Retry && wanted => {
-                warn!(pipeline = P::NAME, %error, "cannot look up yet");
+                warn!(pipeline = &*name, %error, "cannot look up yet");
                 pulse.waits(error.to_string());
                 backoff.wait().await;
             }

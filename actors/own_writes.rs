@@ -44,6 +44,8 @@ type Ready<P> = Box<DecodedBatch<P>>;
 
 /// See the module.
 pub struct OwnWritesLoader<P: Pipeline> {
+    /// The pipeline, for logs.
+    name: Arc<str>,
     store: Arc<dyn OwnWrites<P>>,
     sessions: Sessions,
     board: CommitBoard,
@@ -58,14 +60,14 @@ pub struct OwnWritesLoader<P: Pipeline> {
 
 impl<P: Pipeline> OwnWritesLoader<P> {
     pub(crate) fn new(
-        store: Arc<dyn OwnWrites<P>>,
+        (name, store): (Arc<str>, Arc<dyn OwnWrites<P>>),
         sessions: Sessions,
         board: CommitBoard,
         workers: Stage<LoadedGroup<P>>,
         post: Post,
     ) -> Self {
         let (ready, opening) = (VecDeque::new(), VecDeque::new());
-        Self { store, sessions, board, workers, ready, opening, post }
+        Self { name, store, sessions, board, workers, ready, opening, post }
     }
 
     /// Begins as many transactions as there are sessions and ready batches for.
@@ -76,6 +78,7 @@ impl<P: Pipeline> OwnWritesLoader<P> {
             let (began, group) = (Instant::now(), self.next_group());
             self.opening.push_back(began);
             let opening = Opening {
+                name: self.name.clone(),
                 store: self.store.clone(),
                 board: self.board.clone(),
                 pulse: self.post.pulse().clone(),
@@ -121,6 +124,7 @@ impl<P: Pipeline> OwnWritesLoader<P> {
 
 /// What it takes to begin a transaction.
 struct Opening<P: Pipeline> {
+    name: Arc<str>,
     store: Arc<dyn OwnWrites<P>>,
     board: CommitBoard,
     pulse: Pulse,
@@ -160,7 +164,7 @@ impl<P: Pipeline> Opening<P> {
                         session.is_over();
                         return None;
                     }
-                    warn!(pipeline = P::NAME, %error, "cannot begin a group yet");
+                    warn!(pipeline = &*self.name, %error, "cannot begin a group yet");
                     if !matches!(error, SaveError::RetryNow(_)) {
                         self.pulse.waits(error.to_string());
                         backoff.wait().await;

@@ -16,7 +16,8 @@ use crate::rows::{Row, RowBuffer, RowSet, table_index};
 
 /// One topic's way into the database.
 pub trait Pipeline: Send + Sync + Sized + 'static {
-    /// The name in the configuration: `[pipelines.NAME]`.
+    /// The kind's name in the configuration: `kind = "NAME"`, which is left out for the pipeline
+    /// `[pipelines.NAME]`.
     const NAME: &'static str;
 
     /// The topics that it reads unless the configuration names others.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use crate::format::Format;
 
-/// One partition of one topic.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// One partition of one topic. The default is no partition: its topic has no name.
+#[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PartitionId {
     /// The topic's name.
     pub topic: Arc<str>,
@@ -65,6 +65,8 @@ impl fmt::Display for NextOffset {
 /// A record, borrowed from its batch's arena.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
+    /// The partition that it comes from.
+    pub partition: &'a PartitionId,
     /// Its place in the partition.
     pub offset: Offset,
     /// Milliseconds since 1970 UTC, `None` if the broker has no time for it.

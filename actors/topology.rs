@@ -50,6 +50,8 @@ const REPORTS_MAX: usize = 100_000;
 
 /// What a house is built from.
 pub struct HouseParams<P: Pipeline> {
+    /// What the configuration calls the pipeline, for logs.
+    pub name: Arc<str>,
     /// The user's code.
     pub pipeline: Arc<P>,
     /// The order of its work.
@@ -256,12 +258,12 @@ impl<P: Pipeline> Builder<P> {
         lookups: Arc<dyn Lookups<P>>,
         pool: Stage<LoadedBatch<P>>,
     ) -> Stage<DecodedBatch<P>> {
-        let stage = Stage::new("ContextLoader");
+        let (stage, name) = (Stage::new("ContextLoader"), self.params.name.clone());
         let place = stage.clone();
         let thread = self.threads.start();
         self.child(
             (Who::Standing("ContextLoader", 0), thread, self.batches()),
-            move |post| ContextLoader::new(lookups.clone(), pool.clone(), post),
+            move |post| ContextLoader::new(name.clone(), lookups.clone(), pool.clone(), post),
             move |actor| place.take_over(actor.recipient()),
         );
         stage
@@ -272,7 +274,7 @@ impl<P: Pipeline> Builder<P> {
         own_writes: Arc<dyn OwnWrites<P>>,
         pool: Stage<LoadedGroup<P>>,
     ) -> Stage<DecodedBatch<P>> {
-        let stage = Stage::new("OwnWritesLoader");
+        let (stage, name) = (Stage::new("OwnWritesLoader"), self.params.name.clone());
         let (place, board) = (stage.clone(), self.board.clone());
         let sessions = Sessions::new(self.params.store.clone(), self.params.sessions);
         let thread = self.threads.start();
@@ -280,7 +282,8 @@ impl<P: Pipeline> Builder<P> {
             (Who::Standing("OwnWritesLoader", 0), thread, self.batches()),
             move |post| {
                 let (sessions, board, pool) = (sessions.clone(), board.clone(), pool.clone());
-                OwnWritesLoader::new(own_writes.clone(), sessions, board, pool, post)
+                let store = (name.clone(), own_writes.clone());
+                OwnWritesLoader::new(store, sessions, board, pool, post)
             },
             move |actor| place.take_over(actor.recipient()),
         );

@@ -183,7 +183,7 @@ impl Shelf {
             head.map_or(record, |head| head).due <= Some(Instant::now())
         };
         let due: Vec<_> = all.iter().filter(|record| head_is_due(record)).take(most).collect();
-        let mut arena = RecordArena::with_capacity(due.len(), 0, Format::Json);
+        let mut arena = RecordArena::with_capacity(due.len(), 0, Format::Json).of(partition);
         for record in &due {
             let (offset, value) = (record.offset, Some(&record.value[..]));
             arena.push(RecordParts { offset, timestamp_ms: None, key: None, value });

@@ -95,7 +95,8 @@ impl MemorySource {
         let bytes = values[start..end].iter().map(Vec::len).sum::<usize>();
         let ticket = front.budget().try_take((end - start) as u64, bytes as u64);
         let Some(ticket) = ticket.filter(|_| start < end) else { return false };
-        let mut arena = RecordArena::with_capacity(end - start, bytes, Format::Json);
+        let arena = RecordArena::with_capacity(end - start, bytes, Format::Json);
+        let mut arena = arena.of(door.fence().partition());
         for (offset, value) in (position.0..).zip(&values[start..end]) {
             arena.push(RecordParts {
                 offset: Offset(offset),

@@ -51,7 +51,8 @@ pub fn work<P: Pipeline>(
     given: &Given<'_>,
     home: Home,
 ) -> WorkedBatch {
-    let mut arena = RecordArena::with_capacity(given.values.len(), 0, Format::Json);
+    let arena = RecordArena::with_capacity(given.values.len(), 0, Format::Json);
+    let mut arena = arena.of(given.fence.partition());
     for (offset, value) in (given.from..).zip(&given.values) {
         let value = value.as_deref();
         let key = Some(&b"key"[..]);

@@ -1,6 +1,8 @@
 //! The database: whether it answers, who stands between, what is migrated, what we may do there
 //! and whether there are connections enough.
 
+use std::sync::Arc;
+
 use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{Bool, Integer, Text};
@@ -16,7 +18,7 @@ use crate::postgres::errors;
 use crate::postgres::migrate::{self, MigrationSet};
 use crate::postgres::pool::QueryPool;
 use crate::postgres::table::SqlTable;
-use crate::service::connect_options;
+use crate::service::{AnyPipeline, code_of, connect_options};
 
 /// Connections of a pipeline besides the saving ones and those for lookups: one for acquire, one
 /// for what is to be published.
@@ -28,7 +30,7 @@ const SERVICE_CONNECTIONS: usize = 1;
 pub(super) async fn findings(
     config: &Config,
     migrations: &[MigrationSet],
-    tables: &[SqlTable],
+    pipelines: &[Arc<dyn AnyPipeline>],
 ) -> Vec<Finding> {
     let options = match connect_options(config) {
         Ok(options) => options,
@@ -37,7 +39,8 @@ pub(super) async fn findings(
     let settings = SessionSettings::with_statement_timeout(config.database.statement_timeout);
     let pool = QueryPool::new(&options, settings, 2, &Handle::current());
     let mut findings = Vec::new();
-    if let Err(error) = look(config, &options, &pool, (migrations, tables), &mut findings).await {
+    if let Err(error) = look(config, &options, &pool, (migrations, pipelines), &mut findings).await
+    {
         let subject = if findings.is_empty() { "database" } else { "database, looked at further" };
         let text = format!("{error}; is database.url right and the server up?");
         findings.push(Finding::new(subject, false, text));
@@ -49,7 +52,7 @@ async fn look(
     config: &Config,
     options: &ConnectOptions,
     pool: &QueryPool,
-    (migrations, tables): (&[MigrationSet], &[SqlTable]),
+    (migrations, pipelines): (&[MigrationSet], &[Arc<dyn AnyPipeline>]),
     findings: &mut Vec<Finding>,
 ) -> Result<(), StoreError> {
     let mut conn = pool.get().await?;
@@ -64,9 +67,34 @@ async fn look(
     let is_migrated = pending.is_empty();
     findings.push(Finding::new("migrations", is_migrated, text));
     if is_migrated {
-        findings.push(grants(&mut conn, tables).await?);
+        let tables = tables(config, pipelines, pool, findings).await;
+        findings.push(grants(&mut conn, &tables).await?);
     }
     Ok(())
+}
+
+/// The tables that the configured pipelines save to, each once; says what does not fit, and what
+/// was found out.
+async fn tables(
+    config: &Config,
+    pipelines: &[Arc<dyn AnyPipeline>],
+    pool: &QueryPool,
+    findings: &mut Vec<Finding>,
+) -> Vec<SqlTable> {
+    let mut tables: Vec<SqlTable> = Vec::new();
+    for pipeline in &config.pipelines {
+        let subject = format!("pipeline {}", pipeline.name);
+        match code_of(pipelines, pipeline).prepare(pipeline, pool).await {
+            Ok(ready) => {
+                findings.extend(ready.note().map(|note| Finding::new(subject, true, note)));
+                let is_new = |table: &&SqlTable| tables.iter().all(|t| t.name() != table.name());
+                let new: Vec<_> = ready.tables().iter().filter(is_new).cloned().collect();
+                tables.extend(new);
+            }
+            Err(error) => findings.push(Finding::new(subject, false, error.to_string())),
+        }
+    }
+    tables
 }
 
 #[derive(QueryableByName)]

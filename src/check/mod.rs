@@ -5,12 +5,13 @@ mod brokers;
 mod database;
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use crate::config::Config;
 use crate::postgres::migrate::MigrationSet;
-use crate::postgres::table::SqlTable;
+use crate::service::AnyPipeline;
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -36,16 +37,16 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Looks at everything, one thing after the other; what cannot be looked at because something
-/// before it does not hold is left out.
+/// Looks at everything that `config` asks of the program's `pipelines`, one thing after the other;
+/// what cannot be looked at because something before it does not hold is left out.
 pub async fn everything(
     config: &Config,
     migrations: &[MigrationSet],
-    tables: &[SqlTable],
+    pipelines: &[Arc<dyn AnyPipeline>],
 ) -> Vec<Finding> {
     let mut findings = vec![configuration(config)];
     findings.extend(brokers::findings(config).await);
-    findings.extend(database::findings(config, migrations, tables).await);
+    findings.extend(database::findings(config, migrations, pipelines).await);
     findings
 }
 

@@ -29,15 +29,8 @@ pub(crate) struct Args {
 pub(crate) fn execute(context: &Context, args: &Args) -> Result<(), CommandError> {
     let config = context.load(&args.overrides)?.select(&[])?;
     let migrations = super::migrate::sets(context, &config);
-    let is_configured = |kind| config.pipelines.iter().any(|pipeline| pipeline.kind == kind);
-    let tables: Vec<_> = context
-        .pipelines
-        .iter()
-        .filter(|code| is_configured(code.kind().name))
-        .flat_map(|code| code.tables())
-        .collect();
     block_on(async {
-        let findings = check::everything(&config, &migrations, &tables).await;
+        let findings = check::everything(&config, &migrations, &context.pipelines).await;
         match args.json {
             true => println!("{}", serde_json::to_string_pretty(&findings).expect("plain values")),
             false => findings.iter().for_each(|finding| println!("{finding}")),

@@ -67,12 +67,13 @@ pub(super) fn apply(context: &Context, config: &Config) -> Result<(), CommandErr
     })
 }
 
-/// Longshore's own migrations, then those of the configured pipelines; of all that the program has
-/// if none is configured.
+/// Longshore's own migrations, then those of the configured pipelines, unless a table of one's own
+/// is configured; of all that the program has if none is configured.
 pub(super) fn sets(context: &Context, config: &Config) -> Vec<MigrationSet> {
     let is_wanted = |code: &&Arc<dyn AnyPipeline>| {
         let kind = code.kind().name;
-        config.pipelines.is_empty() || config.pipelines.iter().any(|p| p.kind == kind)
+        let mut of_kind = config.pipelines.iter().filter(|pipeline| pipeline.kind == kind);
+        config.pipelines.is_empty() || of_kind.any(|pipeline| pipeline.landing.table.is_none())
     };
     let wanted = context.pipelines.iter().filter(is_wanted).map(|code| code.migrations());
     std::iter::once(MigrationSet::LONGSHORE).chain(wanted).collect()

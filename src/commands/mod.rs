@@ -26,6 +26,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use self::context::Context;
 use self::error::CommandError;
+use crate::pipelines::landing::Landing;
 use crate::service::AnyPipeline;
 use crate::telemetry::{self, LogFormat};
 
@@ -85,11 +86,20 @@ enum Command {
     Demo(demo::Args),
 }
 
-/// The whole program, with these pipelines: reads the command line and the environment,
-/// does what they say, and tells by the exit status how it went.
+/// The whole program, with these pipelines and [`Landing`], which needs no code: reads the command
+/// line and the environment, does what they say, and tells by the exit status how it went.
 pub fn main(pipelines: Vec<Arc<dyn AnyPipeline>>) -> ExitCode {
     // The only look at the environment; everything behind here is given what it needs.
-    execute(pipelines, std::env::args_os(), std::env::vars_os().collect())
+    execute(with_landing(pipelines), std::env::args_os(), std::env::vars_os().collect())
+}
+
+/// Adds landing, unless one of the program's own pipelines has its name.
+fn with_landing(mut pipelines: Vec<Arc<dyn AnyPipeline>>) -> Vec<Arc<dyn AnyPipeline>> {
+    let landing = Landing.kind().name;
+    if pipelines.iter().all(|pipeline| pipeline.kind().name != landing) {
+        pipelines.push(Arc::new(Landing));
+    }
+    pipelines
 }
 
 fn execute(

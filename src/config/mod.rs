@@ -5,6 +5,7 @@
 mod check;
 mod environment;
 mod error;
+mod landing;
 mod layers;
 mod memory;
 mod pipeline;
@@ -23,6 +24,7 @@ use bytesize::ByteSize;
 use longshore_actors::ticket::BudgetLimits;
 
 pub use self::error::{ConfigError, Problem};
+pub use self::landing::{ColumnForm, DEFAULT_TABLE, LandingConfig, default_table};
 pub use self::layers::Layers;
 use self::memory::Share;
 pub use self::pipeline::{BatchLimits, Kind, PipelineConfig};

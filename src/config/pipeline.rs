@@ -10,6 +10,7 @@ use longshore_actors::parked::RetryPolicy;
 use longshore_actors::pipeline::Order;
 
 use super::check::{Checks, Key};
+use super::landing::{self, LandingConfig};
 use super::raw::{RawBatch, RawBudget, RawFate, RawLookup, RawPipeline, RawRetry, RawWork};
 use super::values::{AgeChoice, BudgetChoice, List, Written};
 use crate::positions::StartPosition;
@@ -29,6 +30,8 @@ pub struct Kind {
     pub default_topics: &'static [&'static str],
     /// Its lookups whose rows may be kept for a while; "" is none.
     pub lookups: &'static [&'static str],
+    /// Whether it copies records as they are into a table that the configuration names.
+    pub lands: bool,
 }
 
 /// A configured pipeline.
@@ -48,6 +51,8 @@ pub struct PipelineConfig {
     pub start: StartPosition,
     /// How values are written.
     pub format: Format,
+    /// Where and how records land, if they do.
+    pub landing: LandingConfig,
     /// The bounds of a batch as written; [`super::Config::batch`] fits them into the memory.
     pub batch: BatchLimits,
     /// How old what is looked up may be.
@@ -91,6 +96,7 @@ pub(super) fn check(
     let key = |key| ["pipelines", name, key];
     check_name(checks, name);
     let kind = check_kind(checks, name, raw.kind.as_deref(), kinds);
+    let landing = landing::check(checks, name, &raw, kind);
     let topics = check_topics(checks, name, raw.topics, kind);
     let group = raw.group.unwrap_or_else(|| format!("longshore.{name}"));
     if group.trim().is_empty() {
@@ -111,6 +117,7 @@ pub(super) fn check(
         order: raw.order,
         start: raw.start,
         format: raw.format,
+        landing,
         batch: check_batch(checks, name, raw.batch),
         lookups: LookupRules {
             freshness: check_age(checks, &key("max_age"), raw.max_age).unwrap_or_default(),

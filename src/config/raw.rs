@@ -9,6 +9,7 @@ use longshore_actors::format::Format;
 use longshore_actors::pipeline::Order;
 use serde::Deserialize;
 
+use super::landing::ColumnForm;
 use super::values::{AgeChoice, BudgetChoice, List, RawProperties, Written};
 use crate::positions::StartPosition;
 
@@ -64,6 +65,9 @@ pub(super) struct RawPipeline {
     pub(super) order: Option<Order>,
     pub(super) start: StartPosition,
     pub(super) format: Format,
+    pub(super) table: Option<String>,
+    pub(super) key: Option<ColumnForm>,
+    pub(super) value: Option<ColumnForm>,
     pub(super) batch: RawBatch,
     pub(super) max_age: Option<AgeChoice>,
     pub(super) cached_rows: Option<Written<u64>>,

@@ -12,8 +12,13 @@ use super::*;
 use crate::positions::StartPosition;
 
 const KINDS: [Kind; 2] = [
-    Kind { name: "ads", default_topics: &["ads.events"], lookups: &["campaigns", ""] },
-    Kind { name: "orders", default_topics: &[], lookups: &[] },
+    Kind {
+        name: "ads",
+        default_topics: &["ads.events"],
+        lookups: &["campaigns", ""],
+        lands: false,
+    },
+    Kind { name: "orders", default_topics: &[], lookups: &[], lands: false },
 ];
 
 const URL: &str = "[database]\nurl = \"postgres://me@db/shop\"\n";

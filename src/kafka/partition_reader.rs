@@ -277,7 +277,7 @@ impl<'c> PartitionReader<'c> {
         let bytes = records.saturating_mul(self.record_bytes).min(rules.limits.bytes);
         // Before the size of a record is known, a small guess that grows.
         let bytes = if self.records_read == 0 { bytes.min(FIRST_ARENA_BYTES) } else { bytes };
-        RecordArena::with_capacity(records, bytes, rules.format)
+        RecordArena::with_capacity(records, bytes, rules.format).of(self.door.fence().partition())
     }
 
     fn read_into(

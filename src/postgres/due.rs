@@ -13,7 +13,7 @@ use longshore_actors::error::StoreError;
 use longshore_actors::fence::Fence;
 use longshore_actors::format::Format;
 use longshore_actors::parked::{DueBatch, ParkedRef};
-use longshore_actors::record::Offset;
+use longshore_actors::record::{Offset, PartitionId};
 use serde_json::Value;
 
 use super::errors;
@@ -123,11 +123,11 @@ impl DueRecords {
             .bind::<BigInt, _>(i64::try_from(bytes).unwrap_or(i64::MAX));
         let due: Result<Vec<Due>, _> = query.load(&mut conn).await;
         let due = due.map_err(|error| errors::of_query(&error))?;
-        Ok((!due.is_empty()).then(|| self.batch(&due)))
+        Ok((!due.is_empty()).then(|| self.batch(partition, &due)))
     }
 
-    fn batch(&self, due: &[Due]) -> DueBatch {
-        let mut arena = RecordArena::with_capacity(due.len(), 0, self.format);
+    fn batch(&self, partition: &PartitionId, due: &[Due]) -> DueBatch {
+        let mut arena = RecordArena::with_capacity(due.len(), 0, self.format).of(partition);
         for record in due {
             arena.push(RecordParts {
                 offset: Offset(record.at_offset),

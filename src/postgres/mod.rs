@@ -29,6 +29,7 @@ pub mod repeats;
 pub mod row;
 pub mod save;
 pub mod schema;
+pub mod shape;
 mod starts;
 pub mod store;
 pub mod table;

@@ -3,6 +3,65 @@
 use diesel::pg::{Pg, PgQueryBuilder};
 use diesel::query_builder::{QueryBuilder, QueryFragment};
 
+/// A table's name as somebody writes it in SQL: qualified or not, quoted or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableName {
+    written: String,
+    parts: Vec<String>,
+}
+
+impl TableName {
+    /// Reads a name as the server would: what is not quoted is in lower case. `None` if it is none.
+    pub fn parse(written: &str) -> Option<Self> {
+        let (mut parts, mut rest) = (Vec::new(), written);
+        loop {
+            let (part, behind) = identifier(rest)?;
+            parts.push(part);
+            match behind.strip_prefix('.') {
+                Some(behind) if parts.len() < 2 => rest = behind,
+                _ if behind.is_empty() => break,
+                _ => return None,
+            }
+        }
+        Some(Self { written: written.to_owned(), parts })
+    }
+
+    /// With every identifier quoted. Without a schema, the server's `search_path` finds it.
+    pub fn quoted(&self) -> String {
+        self.parts.iter().map(|part| quote(part)).collect::<Vec<_>>().join(".")
+    }
+
+    /// As it was written.
+    pub fn written(&self) -> &str {
+        &self.written
+    }
+}
+
+/// The identifier that `text` begins with, and what is behind it.
+fn identifier(text: &str) -> Option<(String, &str)> {
+    if let Some(inside) = text.strip_prefix('"') {
+        let (mut name, mut rest) = (String::new(), inside);
+        loop {
+            let (before, behind) = rest.split_once('"')?;
+            name.push_str(before);
+            match behind.strip_prefix('"') {
+                Some(behind) => {
+                    name.push('"');
+                    rest = behind;
+                }
+                None => {
+                    return (!name.is_empty() && !name.contains('\0')).then_some((name, behind));
+                }
+            }
+        }
+    }
+    let is_sound = |c: char| c.is_alphanumeric() || matches!(c, '_' | '$');
+    let end = text.find(|c: char| !is_sound(c)).unwrap_or(text.len());
+    let (name, behind) = text.split_at(end);
+    let begins = name.starts_with(|c: char| c.is_alphabetic() || c == '_');
+    begins.then(|| (name.to_ascii_lowercase(), behind))
+}
+
 /// A table that rows are saved to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SqlTable {
@@ -72,6 +131,26 @@ pub fn quote(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_table_is_named_as_in_sql() {
+        let quoted = |written| TableName::parse(written).map(|name| name.quoted());
+        let names = [
+            ("Raw.Records", r#""raw"."records""#),
+            (r#"raw."Records""#, r#""raw"."Records""#),
+            (r#""a""b.c"."d""#, r#""a""b.c"."d""#),
+            ("records_2", r#""records_2""#),
+            ("größe.maß$", r#""größe"."maß$""#),
+        ];
+        for (written, expected) in names {
+            assert_eq!(quoted(written).as_deref(), Some(expected), "{written}");
+        }
+        let wrong =
+            ["", ".", "a.", ".b", "a.b.c", "a b", "a;b", "1a", "\"a", "\"\"", "a-b", "\"\0\""];
+        for written in wrong {
+            assert_eq!(quoted(written), None, "{written}");
+        }
+    }
 
     #[test]
     fn names_are_quoted_and_read_back() {

@@ -3,6 +3,7 @@
 
 mod database_watch;
 mod pipeline;
+mod ready;
 mod running;
 mod signals;
 mod until_end;
@@ -19,11 +20,12 @@ use thiserror::Error;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 pub use self::pipeline::{AnyPipeline, PostgresPipeline, Start};
+pub use self::ready::{PrepareError, ReadyPipeline, code_of};
 pub use self::running::RunningPipeline;
 pub use self::signals::StopSignals;
 use self::until_end::{Ends, LOOK_INTERVAL};
 pub use self::view::{Parked, Phase, PipelineSnapshot, ServiceView};
-use crate::config::{Config, PipelineConfig};
+use crate::config::{Config, ConfigError, PipelineConfig};
 use crate::kafka::{ConsumerError, KafkaPositions};
 use crate::positions::{Positions, TopicPositions};
 use crate::postgres::connect::{ConnectOptions, SessionSettings, UrlError};
@@ -36,6 +38,9 @@ pub enum ServiceError {
     /// The database's URL is wrong.
     #[error("database.url: {0}")]
     Url(#[from] UrlError),
+    /// What the configuration says does not fit the database.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// A pipeline's consumer cannot be made.
     #[error(transparent)]
     Kafka(#[from] ConsumerError),
@@ -96,7 +101,7 @@ pub struct Service {
 impl ServiceError {
     /// Whether the configuration is wrong, so that nothing but a change of it helps.
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::Url(_) | Self::Kafka(ConsumerError::Property(_)))
+        matches!(self, Self::Url(_) | Self::Config(_) | Self::Kafka(ConsumerError::Property(_)))
     }
 }
 
@@ -124,12 +129,14 @@ impl Service {
         await_tables(&pool, view).await?;
         runtime.handle().spawn(database_watch::watch(view.clone(), pool.clone(), config));
         view.all_wait("is started after the pipelines before it");
+        let mut ready = Vec::new();
+        for pipeline in &config.pipelines {
+            ready.push(ready::prepare(code_of(registered, pipeline), pipeline, &pool, view).await?);
+        }
         let (mut pipelines, mut ends) = (Vec::new(), Vec::new());
-        for (pipeline, brokers) in config.pipelines.iter().zip(brokers) {
-            let code = registered.iter().find(|code| code.kind().name == pipeline.kind);
-            let code = code.expect("the configuration checked the kind").clone();
+        for ((pipeline, brokers), ready) in config.pipelines.iter().zip(brokers).zip(ready) {
             let (running, end) =
-                start_one(config, pipeline, code, brokers, &database, runtime.handle(), view)
+                start_one(config, pipeline, ready, brokers, &database, runtime.handle(), view)
                     .await?;
             pipelines.push(running);
             ends.push(end);
@@ -318,7 +325,7 @@ fn brokers_of(
 async fn start_one(
     config: &Config,
     pipeline: &PipelineConfig,
-    code: Arc<dyn AnyPipeline>,
+    ready: ReadyPipeline,
     positions: Arc<KafkaPositions>,
     database: &ConnectOptions,
     runtime: &Handle,
@@ -328,7 +335,7 @@ async fn start_one(
     let ends = Ends::new(pipeline, &topics);
     let partitions = u32::try_from(ends.all().len()).unwrap_or(u32::MAX);
     let start = Start { config, pipeline, database, runtime, positions, partitions };
-    let running = code.start(&start)?;
+    let running = ready.start(&start)?;
     view.runs(&pipeline.name, ends.all().clone(), running.parts());
     tracing::info!(
         pipeline = pipeline.name,

@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, LazyLock};
 
+use futures_util::future::BoxFuture;
 use longshore_actors::gate::Gate;
 use longshore_actors::pipeline::Pipeline;
 use longshore_actors::publisher::Relay;
@@ -10,6 +11,7 @@ use longshore_actors::topology::{House, HouseParams, Placement, Supervision};
 use tokio::runtime::Handle;
 
 use super::ServiceError;
+use super::ready::{PrepareError, ReadyPipeline};
 use super::running::RunningPipeline;
 use crate::config::{Config, Kind, PipelineConfig};
 use crate::kafka::{
@@ -43,14 +45,13 @@ pub trait AnyPipeline: Send + Sync + 'static {
     /// Its migrations.
     fn migrations(&self) -> MigrationSet;
 
-    /// The tables that it saves to.
-    fn tables(&self) -> Vec<SqlTable>;
-
-    /// Starts it. Must be called inside an actix system.
-    ///
-    /// # Errors
-    /// A property that is refused, a consumer or a thread that cannot be had.
-    fn start(self: Arc<Self>, start: &Start<'_>) -> Result<RunningPipeline, ServiceError>;
+    /// Makes it ready to start as `config` says, by a look into the database through `pool` where
+    /// something is known there alone.
+    fn prepare<'a>(
+        self: Arc<Self>,
+        config: &'a PipelineConfig,
+        pool: &'a QueryPool,
+    ) -> BoxFuture<'a, Result<ReadyPipeline, PrepareError>>;
 }
 
 /// What a pipeline is started with.
@@ -85,50 +86,66 @@ const REVOKE_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
 
 impl<P: PostgresPipeline> AnyPipeline for P {
     fn kind(&self) -> Kind {
-        Kind { name: P::NAME, default_topics: P::TOPICS, lookups: P::Context::LOOKUPS }
+        Kind {
+            name: P::NAME,
+            default_topics: P::TOPICS,
+            lookups: P::Context::LOOKUPS,
+            lands: false,
+        }
     }
 
     fn migrations(&self) -> MigrationSet {
         P::MIGRATIONS
     }
 
-    fn tables(&self) -> Vec<SqlTable> {
-        P::Rows::tables()
+    fn prepare<'a>(
+        self: Arc<Self>,
+        _config: &'a PipelineConfig,
+        _pool: &'a QueryPool,
+    ) -> BoxFuture<'a, Result<ReadyPipeline, PrepareError>> {
+        // All of it was known when the program was compiled.
+        Box::pin(async { Ok(ReadyPipeline::new(self, P::Rows::tables())) })
     }
+}
 
-    fn start(self: Arc<Self>, start: &Start<'_>) -> Result<RunningPipeline, ServiceError> {
+impl Start<'_> {
+    /// Starts the house of `pipeline`, which saves to `tables`, and its consumer.
+    pub(super) fn house<P: Pipeline<Context: PostgresContext>>(
+        &self,
+        pipeline: Arc<P>,
+        tables: Vec<SqlTable>,
+    ) -> Result<RunningPipeline, ServiceError> {
         let (source, commands) = ThreadSource::channel();
         let owner = Owner::new();
-        let (repeats, queries) = (Arc::new(Repeats::default()), start.lookup_pool());
-        let store = start.store::<P>(owner.clone(), repeats.clone(), queries.clone());
+        let (repeats, queries) = (Arc::new(Repeats::default()), self.lookup_pool());
+        let store = self.store::<P>(tables, owner.clone(), repeats.clone(), queries.clone());
         let store = Arc::new(store);
-        let rules = start.pipeline.lookups.clone();
+        let rules = self.pipeline.lookups.clone();
         let parts = ContextParts { queries, repeats, store: store.clone(), rules };
         let house = House::build(HouseParams {
-            pipeline: self,
-            order: start.pipeline.order.unwrap_or(P::ORDER),
-            budget: start.config.tickets(),
-            workers: start.config.workers,
-            in_flight: start.pipeline.work,
-            sessions: start.config.database.connections,
+            name: self.pipeline.name.as_str().into(),
+            pipeline,
+            order: self.pipeline.order.unwrap_or(P::ORDER),
+            budget: self.config.tickets(),
+            workers: self.config.workers,
+            in_flight: self.pipeline.work,
+            sessions: self.config.database.connections,
             store,
             context: P::Context::source::<P>(&parts),
             source: source.clone(),
             placement: Placement::Threads,
-            retry: start.pipeline.retry,
+            retry: self.pipeline.retry,
             gate: GATE.clone(),
-            relay: Some(start.relay(owner.clone())?),
+            relay: Some(self.relay(owner.clone())?),
             supervision: Supervision::default(),
         });
         // Each consumer is an owner of its own.
         let renew = Box::new(move || owner.renew());
         let channel = (source, commands);
-        let consumer = ConsumerKeeper::start(start.consumer(), house.front(), channel, renew)?;
-        Ok(RunningPipeline::new(start.pipeline.clone(), house, consumer))
+        let consumer = ConsumerKeeper::start(self.consumer(), house.front(), channel, renew)?;
+        Ok(RunningPipeline::new(self.pipeline.clone(), house, consumer))
     }
-}
 
-impl Start<'_> {
     fn settings(&self) -> SessionSettings {
         SessionSettings::with_statement_timeout(self.config.database.statement_timeout)
     }
@@ -138,8 +155,9 @@ impl Start<'_> {
         QueryPool::new(self.database, settings, LOOKUP_CONNECTIONS, self.runtime)
     }
 
-    fn store<P: PostgresPipeline>(
+    fn store<P: Pipeline<Context: PostgresContext>>(
         &self,
+        tables: Vec<SqlTable>,
         owner: Owner,
         repeats: Arc<Repeats>,
         queries: QueryPool,
@@ -154,7 +172,7 @@ impl Start<'_> {
             owner,
             sessions: self.config.database.connections,
             statement_timeout: self.config.database.statement_timeout,
-            tables: P::Rows::tables(),
+            tables,
             changed: P::Context::changed_tables(),
             positions: self.positions.clone(),
             repeats,

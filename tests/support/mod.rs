@@ -6,6 +6,7 @@
 pub(crate) mod database;
 pub(crate) mod expect;
 pub(crate) mod http;
+pub(crate) mod landing;
 pub(crate) mod model;
 pub(crate) mod own_servers;
 pub(crate) mod payments;

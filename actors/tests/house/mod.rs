@@ -133,6 +133,7 @@ impl<P: Pipeline> Fixture<P> {
             always: true,
         };
         let house = House::build(HouseParams {
+            name: P::NAME.into(),
             pipeline: pipeline.clone(),
             order,
             budget,
