@@ -35,6 +35,7 @@ pub mod store;
 pub mod table;
 mod tls;
 pub mod typed;
+pub mod value;
 mod watch;
 
 #[doc(hidden)] // Named by the macros `row!`, `lookups!` and `own_writes!`.

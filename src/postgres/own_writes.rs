@@ -257,7 +257,7 @@ macro_rules! own_writes {
 
                 fn keep(&self, record: u32, identity: &[u8]) -> Result<(), EncodeError> {
                     static WIRE: row::WireType =
-                        row::WireType::of::<$saved_table::$saved_column>();
+                        row::WireType::of_column::<$saved_table::$saved_column>();
                     let checked = (|| {
                         $(self.$locked.check()?;)+
                         Ok(())

@@ -13,9 +13,8 @@ use diesel::expression::{AsExpression, Expression, TypedExpressionType};
 use diesel::pg::{Pg, PgMetadataLookup, PgTypeMetadata};
 use diesel::query_source::Column;
 use diesel::sql_types::{HasSqlType, SqlType};
-use longshore_actors::error::EncodeError;
 use longshore_actors::rows::{Row, RowSet};
-use tokio_postgres::types::{FromSqlOwned, IsNull, ToSql, Type};
+use tokio_postgres::types::{FromSqlOwned, ToSql, Type};
 
 use super::table::SqlTable;
 
@@ -85,6 +84,8 @@ macro_rules! row {
             use $crate::postgres::reexport::actors::{error::EncodeError, rows::Row};
             use $crate::postgres::reexport::bytes::BytesMut;
             use $crate::postgres::reexport::diesel::query_source::Column;
+            #[allow(unused_imports)] // One of the two.
+            use $crate::postgres::value::{PutAny, PutPlain, Value};
             use $crate::postgres::{row, table::SqlTable};
 
             impl $(<$life>)? Row for $name $(<$life>)? {
@@ -95,8 +96,9 @@ macro_rules! row {
                 fn encode(&self, row: &mut BytesMut, key: &mut Vec<u8>) -> Result<(), EncodeError> {
                     row::begin(row, [$(stringify!($field)),+].len());
                     $(let $field = {
-                        static WIRE: row::WireType = row::WireType::of::<columns::$field>();
-                        row::put::<columns::$field, _>(row, &WIRE, &self.$field)?
+                        static WIRE: row::WireType = row::WireType::of_column::<columns::$field>();
+                        row::fits::<columns::$field, _>(&self.$field);
+                        (&Value(&self.$field)).put(row, &WIRE, columns::$field::NAME)?
                     };)+
                     row::put_key(key, row, &[$($key),*]);
                     Ok(())
@@ -118,26 +120,11 @@ macro_rules! row {
 
 /// The type that a column's values are sent as, found out at the first row.
 #[doc(hidden)]
-pub struct WireType(std::sync::LazyLock<Wire>);
-
-/// A type on the wire.
-#[derive(Clone, Debug)]
-pub struct Wire {
-    of: Type,
-    is_text: bool,
-}
-
-impl Wire {
-    /// Values of the type `of`.
-    pub fn new(of: Type) -> Self {
-        let is_text = matches!(of, Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME);
-        Self { of, is_text }
-    }
-}
+pub struct WireType(std::sync::LazyLock<Type>);
 
 impl WireType {
     /// The type of column `C`.
-    pub const fn of<C: Column>() -> Self
+    pub const fn of_column<C: Column>() -> Self
     where
         Pg: HasSqlType<C::SqlType>,
     {
@@ -145,8 +132,24 @@ impl WireType {
             let metadata = <Pg as HasSqlType<C::SqlType>>::metadata(&mut NoLookup);
             // A type of the user's own has no constant OID. Its binary form does not depend on it:
             // an enum's is text.
-            Wire::new(metadata.oid().ok().and_then(Type::from_oid).unwrap_or(Type::TEXT))
+            metadata.oid().ok().and_then(Type::from_oid).unwrap_or(Type::TEXT)
         }))
+    }
+
+    /// The type that `find` gives.
+    #[cfg(test)]
+    pub(super) fn found_by(find: fn() -> Type) -> Self {
+        Self(std::sync::LazyLock::new(find))
+    }
+
+    /// The type.
+    pub(super) fn of(&self) -> &Type {
+        &self.0
+    }
+
+    /// Whether it is a text, which holds no NUL.
+    pub(super) fn is_text(&self) -> bool {
+        matches!(*self.0, Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME)
     }
 
     /// Reads a value of the column back.
@@ -154,7 +157,7 @@ impl WireType {
         &self,
         bytes: &[u8],
     ) -> Result<V, Box<dyn std::error::Error + Sync + Send>> {
-        V::from_sql(&self.0.of, bytes)
+        V::from_sql(&self.0, bytes)
     }
 }
 
@@ -173,51 +176,14 @@ pub fn begin(row: &mut BytesMut, columns: usize) {
     row.put_i16(i16::try_from(columns).expect("PostgreSQL has at most 1,600 columns"));
 }
 
-/// Appends the value of column `C`: its length, -1 for null, and its bytes. Gives their place.
+/// Does not compile unless a value of this type fits the column `C`.
 #[doc(hidden)]
-pub fn put<C, V>(
-    row: &mut BytesMut,
-    wire: &WireType,
-    value: &V,
-) -> Result<Range<usize>, EncodeError>
+pub fn fits<C, V>(_: &V)
 where
     C: Column,
     C::SqlType: SqlType + TypedExpressionType,
     V: ToSql + AsExpression<<C as Expression>::SqlType>,
 {
-    put_value(row, &wire.0, C::NAME, value)
-}
-
-/// Appends one value of a row, for rows that are not declared by [`row!`](crate::row).
-///
-/// # Errors
-/// A value that the type cannot hold.
-#[inline]
-pub fn put_value<V: ToSql>(
-    row: &mut BytesMut,
-    wire: &Wire,
-    column: &'static str,
-    value: &V,
-) -> Result<Range<usize>, EncodeError> {
-    let start = row.len();
-    row.put_i32(-1);
-    match value.to_sql(&wire.of, row) {
-        Ok(IsNull::No) => {}
-        Ok(IsNull::Yes) => return Ok(start + 4..row.len()),
-        Err(error) => return Err(refused(column, &*error)),
-    }
-    let place = start + 4..row.len();
-    if wire.is_text && memchr::memchr(0, &row[place.clone()]).is_some() {
-        return Err(refused(column, &"a NUL character, which PostgreSQL's text cannot hold"));
-    }
-    let length = i32::try_from(place.len()).map_err(|_| refused(column, &"larger than 2 GiB"))?;
-    row[start..start + 4].copy_from_slice(&length.to_be_bytes());
-    Ok(place)
-}
-
-#[cold]
-fn refused(column: &'static str, problem: &dyn std::fmt::Display) -> EncodeError {
-    EncodeError::Value { column, problem: problem.to_string() }
 }
 
 /// Appends the key that lies at `places` of `row`. All its parts but the last carry their length,

@@ -1,6 +1,7 @@
 //! What ads look up, and the rows they save.
 
 use chrono::{DateTime, Utc};
+use compact_str::CompactString;
 use diesel::prelude::*;
 use uuid::Uuid;
 
@@ -47,16 +48,16 @@ pub mod schema {
 
 use schema::{advertisers, campaigns, enriched_events};
 
-/// An advertiser.
+/// An advertiser. Its texts are short, and lie in the row itself.
 #[derive(Clone, Debug, Queryable, Selectable)]
 #[diesel(table_name = advertisers)]
 pub struct Advertiser {
     /// Its name.
-    pub name: String,
+    pub name: CompactString,
     /// `active` or `paused`.
-    pub status: String,
+    pub status: CompactString,
     /// What its ads are paid in.
-    pub currency: String,
+    pub currency: CompactString,
 }
 
 /// A campaign of an advertiser.
@@ -66,9 +67,9 @@ pub struct Campaign {
     /// Whose it is.
     pub advertiser_id: i64,
     /// Its name.
-    pub name: String,
+    pub name: CompactString,
     /// `active` or `paused`.
-    pub status: String,
+    pub status: CompactString,
 }
 
 lookups! {

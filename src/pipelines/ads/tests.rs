@@ -52,14 +52,14 @@ fn rejected(value: &str) -> String {
 
 fn known() -> Known {
     let advertiser = |status: &str| Advertiser {
-        name: "Acme".to_owned(),
-        status: status.to_owned(),
-        currency: "EUR".to_owned(),
+        name: "Acme".into(),
+        status: status.into(),
+        currency: "EUR".into(),
     };
     let campaign = |advertiser_id, status: &str| Campaign {
         advertiser_id,
-        name: "Spring".to_owned(),
-        status: status.to_owned(),
+        name: "Spring".into(),
+        status: status.into(),
     };
     Known {
         advertisers: [(1, advertiser("active")), (2, advertiser("paused"))].into_iter().collect(),

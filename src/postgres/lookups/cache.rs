@@ -45,7 +45,7 @@ impl<K: Hash + Ord + Clone, V> Cache<K, V> {
     pub fn missing(&self, wanted: &WantedKeys<K>) -> Missing<K, V> {
         let Some(kept) = &self.0 else { return Missing { keys: wanted.sorted(), kept: None } };
         let kept = kept.generation();
-        let keys = wanted.iter().filter(|key| kept.get(key).is_none()).cloned().collect();
+        let keys = wanted.iter().filter(|key| !kept.has(key)).cloned().collect();
         Missing { keys: distinct(keys), kept: Some(kept) }
     }
 

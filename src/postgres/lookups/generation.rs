@@ -1,8 +1,9 @@
 //! A map that only grows, for one writer at a time and any number of readers without a lock: a row
 //! that is there stays where it is until all is dropped, so readers may hold on to it.
 //!
-//! It is a few tables, each four times as large as the one before it; a table is never grown. The
-//! row lies in its slot beside its key: to find it costs one miss of the processor's cache.
+//! It is a few tables, each four times as large as the one before it; a table is never grown. Keys
+//! lie apart from their rows, in slots as small as can be: what costs here is the way to memory that
+//! is not in the processor's cache, and most questions are only whether a key is there.
 
 use std::hash::{BuildHasher, Hash};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -13,10 +14,10 @@ use hashbrown::DefaultHashBuilder;
 /// Tables: the last one would be 4^11 times as large as the first.
 const TABLES: usize = 12;
 
-/// Slots of the smallest table.
-const SLOTS_MIN: usize = 1024;
+/// Rows of the smallest table.
+const ROWS_MIN: usize = 512;
 
-/// Slots for each row: at most two of three are taken, so that runs stay short.
+/// Slots for two rows: at most two of three are taken, so that runs stay short.
 const SLOTS_PER_2_ROWS: usize = 3;
 
 /// See the module.
@@ -32,7 +33,9 @@ pub(super) struct Generation<K, V> {
 
 /// Slots by hash; what does not find its own free lies in the next free one behind it.
 struct Table<K, V> {
-    slots: Box<[OnceLock<(K, V)>]>,
+    /// A key, and the number of its row.
+    slots: Box<[OnceLock<(K, u32)>]>,
+    rows: Box<[OnceLock<V>]>,
     len: AtomicUsize,
 }
 
@@ -46,8 +49,9 @@ impl<K: Hash + Eq, V> Generation<K, V> {
             filling: Mutex::new(0),
             hasher: DefaultHashBuilder::default(),
         };
-        let slots = rows.min(rows_max).saturating_mul(SLOTS_PER_2_ROWS).max(SLOTS_MIN);
-        this.tables[0].get_or_init(|| Table::new(slots.next_power_of_two()));
+        // A few more: it should not need a second table for the last ones.
+        let rows = (rows + rows / 8).min(rows_max).max(ROWS_MIN);
+        this.tables[0].get_or_init(|| Table::new(rows));
         this
     }
 
@@ -63,13 +67,19 @@ impl<K: Hash + Eq, V> Generation<K, V> {
         self.tables.iter().map_while(OnceLock::get).find_map(|table| table.get(hash, key))
     }
 
+    /// Whether there is a row under `key`.
+    pub(super) fn has(&self, key: &K) -> bool {
+        let hash = self.hasher.hash_one(key);
+        self.tables.iter().map_while(OnceLock::get).any(|table| table.has(hash, key))
+    }
+
     /// Takes `rows` in, as long as there is room; gives back those that there is none for.
     pub(super) fn take_in(&self, rows: Vec<(K, V)>) -> Vec<(K, V)> {
         let mut filling = self.filling.lock().unwrap_or_else(PoisonError::into_inner);
         let mut left = Vec::new();
         for (key, row) in rows {
             // Another load may have brought it meanwhile.
-            if self.get(&key).is_some() {
+            if self.has(&key) {
                 continue;
             }
             if self.len() >= self.rows_max || !self.has_room(&mut filling) {
@@ -77,7 +87,7 @@ impl<K: Hash + Eq, V> Generation<K, V> {
                 continue;
             }
             if let Some(table) = self.tables[*filling].get() {
-                table.put(self.hasher.hash_one(&key), (key, row));
+                table.put(self.hasher.hash_one(&key), key, row);
                 self.len.fetch_add(1, Relaxed);
             }
         }
@@ -89,47 +99,60 @@ impl<K: Hash + Eq, V> Generation<K, V> {
         let Some(full) = self.tables[*filling].get().filter(|table| table.is_full()) else {
             return true;
         };
-        let slots = full.slots.len() * 4;
+        let rows = full.rows.len() * 4;
         let Some(next) = self.tables.get(*filling + 1) else { return false };
-        next.get_or_init(|| Table::new(slots));
+        next.get_or_init(|| Table::new(rows));
         *filling += 1;
         true
     }
 }
 
 impl<K: Eq, V> Table<K, V> {
-    /// `slots`: a power of two.
-    fn new(slots: usize) -> Self {
-        Self { slots: (0..slots).map(|_| OnceLock::new()).collect(), len: AtomicUsize::new(0) }
+    /// With room for `rows`.
+    fn new(rows: usize) -> Self {
+        Self {
+            slots: (0..rows * SLOTS_PER_2_ROWS / 2).map(|_| OnceLock::new()).collect(),
+            rows: (0..rows).map(|_| OnceLock::new()).collect(),
+            len: AtomicUsize::new(0),
+        }
     }
 
     fn is_full(&self) -> bool {
-        self.len.load(Relaxed) * SLOTS_PER_2_ROWS >= self.slots.len() * 2
+        self.len.load(Relaxed) >= self.rows.len()
     }
 
-    /// The slot number `at`, counted round and round.
-    fn slot(&self, at: usize) -> &OnceLock<(K, V)> {
-        &self.slots[at & (self.slots.len() - 1)]
+    /// The slots from that of `hash` on, round and round.
+    fn slots(&self, hash: u64) -> impl Iterator<Item = &OnceLock<(K, u32)>> {
+        // The hash as a share of all slots.
+        let first = ((u128::from(hash) * self.slots.len() as u128) >> 64) as usize;
+        self.slots[first..].iter().chain(self.slots.iter())
     }
 
     fn get(&self, hash: u64, key: &K) -> Option<&V> {
-        let mut at = hash as usize;
-        // A third of the slots is free: it comes to an end.
-        while let Some((other, row)) = self.slot(at).get() {
-            if other == key {
-                return Some(row);
-            }
-            at = at.wrapping_add(1);
-        }
-        None
+        let mut taken = self.slots(hash).map_while(OnceLock::get);
+        let (_, row) = taken.find(|(other, _)| other == key)?;
+        self.rows[*row as usize].get()
     }
 
-    fn put(&self, hash: u64, mut row: (K, V)) {
-        let mut at = hash as usize;
-        while let Err(back) = self.slot(at).set(row) {
-            (row, at) = (back, at.wrapping_add(1));
+    fn has(&self, hash: u64, key: &K) -> bool {
+        self.slots(hash).map_while(OnceLock::get).any(|(other, _)| other == key)
+    }
+
+    /// To be called while it is not full.
+    fn put(&self, hash: u64, key: K, row: V) {
+        let number = self.len.fetch_add(1, Relaxed);
+        let Ok(number_of_row) = u32::try_from(number) else { return };
+        // The row first: who finds the key finds the row.
+        if self.rows[number].set(row).is_err() {
+            return;
         }
-        self.len.fetch_add(1, Relaxed);
+        let mut entry = (key, number_of_row);
+        for slot in self.slots(hash) {
+            match slot.set(entry) {
+                Ok(()) => return,
+                Err(back) => entry = back,
+            }
+        }
     }
 }
 
