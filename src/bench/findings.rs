@@ -59,6 +59,8 @@ pub(crate) struct Point {
     pub(crate) medians: BTreeMap<Who, Median>,
     /// The service's rate over that of the limit: the median of the rounds' own ratios.
     pub(crate) ratio_to_limit: Option<f64>,
+    /// The same from the first commit to the last, in which the way's filling up is left out.
+    pub(crate) steady_ratio_to_limit: Option<f64>,
     /// Seconds that the records of the hottest key take one after the other, and no less.
     pub(crate) serial_floor_seconds: Option<f64>,
 }
@@ -91,6 +93,9 @@ pub(crate) struct Run {
     pub(crate) seconds: f64,
     /// Records (or rows) a second.
     pub(crate) records_per_second: f64,
+    /// The same between the first commit that was seen and the last, without what the first one
+    /// had; of the service, and only if there was more than one.
+    pub(crate) steady_records_per_second: Option<f64>,
     /// From the start of the process until it had its partitions, of the service.
     pub(crate) startup_seconds: Option<f64>,
     /// CPU seconds per million records.
@@ -175,16 +180,31 @@ impl Point {
         let mut by_who: BTreeMap<Who, Vec<&Run>> = BTreeMap::new();
         runs.iter().for_each(|run| by_who.entry(run.who).or_default().push(run));
         let medians = by_who.iter().map(|(who, runs)| (*who, Median::of(runs))).collect();
-        let rate = |who: Who, round| {
-            let run = runs.iter().find(|run| run.who == who && run.round == round);
-            run.map(|run| run.records_per_second)
-        };
+        let run_of = |who: Who, round| runs.iter().find(|run| run.who == who && run.round == round);
         let limit = if by_who.contains_key(&Who::Copy) { Who::Copy } else { Who::Sleep };
-        let rounds = 1..=runs.iter().map(|run| run.round).max().unwrap_or(0);
-        let ratios = rounds.filter_map(|n| Some(rate(Who::Service, n)? / rate(limit, n)?));
-        let ratio_to_limit = median(ratios.collect());
-        let serial_floor_seconds = None;
-        Self { value, case, value_bytes, runs, medians, ratio_to_limit, serial_floor_seconds }
+        let rounds = || 1..=runs.iter().map(|run| run.round).max().unwrap_or(0);
+        let ratio = |rate: fn(&Run) -> Option<f64>| {
+            let of_round = |round| {
+                let limit = run_of(limit, round)?.records_per_second;
+                Some(rate(run_of(Who::Service, round)?)? / limit)
+            };
+            median(rounds().filter_map(of_round).collect())
+        };
+        Self {
+            value,
+            value_bytes,
+            medians,
+            ratio_to_limit: ratio(|run| Some(run.records_per_second)),
+            steady_ratio_to_limit: ratio(|run| run.steady_records_per_second),
+            serial_floor_seconds: None,
+            case,
+            runs,
+        }
+    }
+
+    /// The median of the service's rates from the first commit to the last.
+    pub(super) fn steady_rate(&self) -> Option<f64> {
+        median(self.runs.iter().filter_map(|run| run.steady_records_per_second).collect())
     }
 
     /// The service's top rate.
@@ -260,6 +280,7 @@ pub(super) mod tests {
             records: 100,
             seconds: 100.0 / rate,
             records_per_second: rate,
+            steady_records_per_second: None,
             startup_seconds: None,
             cpu_seconds_per_million: Cpu { own: Some(1.0 / rate), ..Cpu::default() },
             peak_memory_bytes: None,

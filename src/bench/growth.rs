@@ -13,7 +13,15 @@ const NOTABLE: f64 = 0.15;
 const NOTABLE_SECONDS: f64 = 0.05;
 
 /// Says it, a line for each value against the cheapest one.
-pub(super) fn write(f: &mut fmt::Formatter<'_>, findings: &Findings) -> fmt::Result {
+pub(super) struct Growth<'a>(pub(super) &'a Findings);
+
+impl fmt::Display for Growth<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write(f, self.0)
+    }
+}
+
+fn write(f: &mut fmt::Formatter<'_>, findings: &Findings) -> fmt::Result {
     let Some(scale) = findings.scale else { return Ok(()) };
     let service = |point: &Point| point.medians.get(&Who::Service).cloned();
     let all: Vec<_> = findings

@@ -11,11 +11,13 @@ mod error;
 mod fill;
 mod findings;
 mod growth;
+mod latency;
 mod limit;
 mod meter;
 pub(crate) mod modes;
 mod plan;
 mod progress;
+mod report;
 mod rounds;
 mod service;
 mod settings;
@@ -32,9 +34,11 @@ use std::sync::Arc;
 
 pub(crate) use self::error::BenchError;
 pub(crate) use self::findings::Findings;
-use self::findings::Machine;
+use self::findings::{Machine, Point, Who};
 pub(crate) use self::plan::{Case, Plan, Scale};
 pub(crate) use self::progress::Progress;
+pub(crate) use self::report::page;
+pub(crate) use self::site::Names;
 use self::site::Site;
 use self::stage::Stage;
 use crate::config::{Config, Kind};
@@ -50,6 +54,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) has_brokers: bool,
     /// `database.password_file`, as it was written.
     pub(crate) password_file: Option<String>,
+    /// What it calls what it makes.
+    pub(crate) names: Names,
     /// Where the servers are, in words.
     pub(crate) servers: String,
     /// The pipelines that this program has, the bench's own included.
@@ -80,8 +86,8 @@ pub(crate) async fn run(
     let (config, begun_at) = (around.config, chrono::Utc::now());
     let password = config.database.password.as_ref().map(|password| password.expose());
     let brokers = around.has_brokers.then_some(config.kafka.brokers.as_str());
-    let site =
-        Site::open(config.database.url.expose(), password, brokers, &config.kafka.properties);
+    let (url, names) = (config.database.url.expose(), around.names.clone());
+    let site = Site::open(url, password, brokers, &config.kafka.properties, names);
     let bench = Bench { plan, around, without: around.without, progress, site: site.await? };
     let measured = tokio::select! {
         measured = bench.measure() => measured,
@@ -97,13 +103,17 @@ pub(crate) async fn run(
 
 impl Bench<'_> {
     async fn measure(&self) -> Result<Findings, BenchError> {
-        let mut points = Vec::new();
+        let (mut points, mut latency) = (Vec::new(), None);
         for (value, case) in self.plan.cases() {
             if let (Some(value), Some((scale, _))) = (value, &self.plan.scale) {
                 self.progress.say(&format!("{value} {}", scale.unit()));
             }
             let stage = Stage::set(self, case).await?;
-            points.push(rounds::run(&stage, value).await?);
+            let (point, rows) = rounds::run(&stage, value).await?;
+            if let Some((seconds, top)) = self.plan.latency_seconds.zip(point.top_rate()) {
+                latency = Some(latency::measure(&stage, top, rows.as_ref(), seconds).await?);
+            }
+            points.push(point);
             stage.clear().await;
         }
         Ok(Findings {
@@ -111,11 +121,11 @@ impl Bench<'_> {
             version: env!("CARGO_PKG_VERSION"),
             begun_at: String::new(),
             machine: self.machine().await?,
-            notes: self.notes(),
+            notes: self.notes(&points),
             set: self.plan.set.iter().cloned().collect::<BTreeMap<_, _>>(),
             scale: self.plan.scale.as_ref().map(|(scale, _)| *scale),
             points,
-            latency: None,
+            latency,
         })
     }
 
@@ -132,6 +142,13 @@ impl Bench<'_> {
     fn config(&self, case: &Case) -> Config {
         let kinds: Vec<Kind> = self.around.pipelines.iter().map(|code| code.kind()).collect();
         self.plan.config(case, &kinds).expect("the plan was checked before anything was started")
+    }
+
+    /// Records of a partition's batch, and rows of a bare transaction.
+    fn batch_records(&self, case: &Case) -> usize {
+        let config = self.config(case);
+        let records = config.pipelines.first().map_or(1, |pipeline| config.batch(pipeline).records);
+        usize::try_from(records).unwrap_or(usize::MAX)
     }
 
     fn password_file(&self) -> Option<&str> {
@@ -152,8 +169,13 @@ impl Bench<'_> {
     }
 
     /// What must be known to read the figures.
-    fn notes(&self) -> Vec<String> {
+    fn notes(&self, points: &[Point]) -> Vec<String> {
         let mut notes = Vec::new();
+        let service = points.first().and_then(|point| point.medians.get(&Who::Service));
+        let cpu = service.map(|median| &median.cpu_seconds_per_million);
+        if cpu.is_some_and(|cpu| cpu.server.is_none()) {
+            notes.push("PostgreSQL is not local: its CPU is not measured".to_owned());
+        }
         if cfg!(debug_assertions) {
             notes.push(
                 "this program was built without optimisation (no --release): its figures say \
@@ -161,10 +183,15 @@ impl Bench<'_> {
                     .to_owned(),
             );
         }
+        if self.site.brokers.is_some() && cpu.is_some_and(|cpu| cpu.broker.is_none()) {
+            let text = "the broker is no process of this machine that may be looked at: its CPU is \
+                        not measured";
+            notes.push(text.to_owned());
+        }
         if self.site.brokers.is_none() {
             notes.push(
                 "Kafka is a mock in the bench's process, which is fed while the service runs and \
-                 shares the CPU with it: give --brokers for figures to quote"
+                 shares the CPU with it (the bench's CPU in --json, not the broker's): give --brokers for figures to quote"
                     .to_owned(),
             );
         }

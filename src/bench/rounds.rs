@@ -17,8 +17,11 @@ enum Bare {
     Sleep,
 }
 
-/// Runs all rounds of a case.
-pub(super) async fn run(stage: &Stage<'_>, value: Option<u64>) -> Result<Point, BenchError> {
+/// Runs all rounds of a case; gives the rows besides, for other measures.
+pub(super) async fn run(
+    stage: &Stage<'_>,
+    value: Option<u64>,
+) -> Result<(Point, Option<Rows>), BenchError> {
     let (progress, plan) = (stage.bench.progress, stage.bench.plan);
     // Warms up what is cold at first, and leaves the rows that the bare ways write.
     let warm_up = service::run(stage, 0).await?;
@@ -49,7 +52,11 @@ pub(super) async fn run(stage: &Stage<'_>, value: Option<u64>) -> Result<Point, 
     let mut point = Point::new(value, stage.case.clone(), stage.survey.value_bytes, runs);
     let hottest = stage.survey.hottest_key.filter(|_| plan.mode.table().is_none());
     point.serial_floor_seconds = hottest.map(|records| records as f64 * WAIT.as_secs_f64());
-    Ok(point)
+    let rows = match bare {
+        Bare::Write(rows) => Some(rows),
+        Bare::Sleep => None,
+    };
+    Ok((point, rows))
 }
 
 fn line(round: u32, rounds: u32, runs: &[Run]) -> String {
@@ -85,9 +92,8 @@ async fn write(
     round: u32,
 ) -> Result<Run, BenchError> {
     stage.reset().await?;
-    let config = stage.bench.config(&stage.case);
-    let size = config.pipelines.first().map_or(0, |pipeline| config.batch(pipeline).records);
-    let (connections, size) = (config.database.connections, size as usize);
+    let connections = stage.bench.config(&stage.case).database.connections;
+    let size = stage.bench.batch_records(&stage.case);
     let options = &stage.database.options;
     let writing = Writing::prepare(options, way, connections, rows, size).await?;
     let mut server = stage.server_meter();
@@ -129,6 +135,7 @@ fn bare_run(who: Who, round: u32, records: u64, elapsed: Duration, cpu: &Cpu) ->
         records,
         seconds,
         records_per_second: records as f64 / seconds,
+        steady_records_per_second: None,
         startup_seconds: None,
         cpu_seconds_per_million: cpu.per_million(records),
         peak_memory_bytes: None,

@@ -26,7 +26,7 @@ const SAMPLE_INTERVAL: Duration = Duration::from_millis(250);
 const POINT_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long nothing may be committed until it counts as stuck.
-const STALL_LIMIT: Duration = Duration::from_secs(120);
+pub(super) const STALL_LIMIT: Duration = Duration::from_secs(120);
 
 /// The service at work on a topic of its own group.
 pub(super) struct Running<'s> {
@@ -36,7 +36,21 @@ pub(super) struct Running<'s> {
     filling: Option<Filling>,
     /// Dropped last: the child reads from it.
     _kafka: Option<EmbeddedKafka>,
+    brokers: String,
     begun: Instant,
+}
+
+/// How the commits went, in seconds since the service had its partitions.
+struct Followed {
+    curve: Vec<(f64, u64)>,
+    /// The first look that saw any.
+    first: Option<(f64, u64)>,
+}
+
+/// Records a second from the first commit to the last.
+fn steady(followed: &Followed) -> Option<f64> {
+    let ((from, had), (to, all)) = (followed.first?, *followed.curve.last()?);
+    (all > had).then(|| (all - had) as f64 / (to - from))
 }
 
 /// What is measured from the moment on when the service has its partitions.
@@ -77,7 +91,7 @@ impl<'s> Running<'s> {
         if let Some(file) = bench.password_file() {
             settings = settings.text("database.password_file", file);
         }
-        let committed = Committed::new(case.partitions);
+        let (committed, brokers) = (Committed::new(case.partitions), target.brokers.clone());
         let filling = (feed && kafka.is_some()).then(|| {
             let throttle = Some((committed.clone(), case.partitions));
             Filling::start(target, mode.feed(&case.shape, case.partitions), throttle)
@@ -86,7 +100,13 @@ impl<'s> Running<'s> {
         let launch =
             Launch { pipeline: mode.pipeline(), settings: &settings, without: bench.without };
         let child = Child::start(&launch)?;
-        Ok(Self { child, watch, committed, filling, _kafka: kafka, begun: Instant::now() })
+        let begun = Instant::now();
+        Ok(Self { child, watch, committed, filling, _kafka: kafka, brokers, begun })
+    }
+
+    /// The brokers that it reads from.
+    pub(super) fn brokers(&self) -> &str {
+        &self.brokers
     }
 
     /// Waits until it has all partitions.
@@ -119,14 +139,14 @@ impl<'s> Running<'s> {
         Ok(stored)
     }
 
-    /// Follows it until so many records are committed. Gives the curve, from now on.
+    /// Follows it until so many records are committed. From now on.
     async fn follow(
         &mut self,
         records: u64,
         meters: &mut Meters,
         mut done: impl FnMut(u64),
-    ) -> Result<Vec<(f64, u64)>, BenchError> {
-        let mut curve = vec![(0.0, 0)];
+    ) -> Result<Followed, BenchError> {
+        let (mut curve, mut first) = (vec![(0.0, 0)], None);
         let (mut moved, mut sampled) = (Instant::now(), Instant::now());
         let mut last = 0;
         loop {
@@ -136,6 +156,7 @@ impl<'s> Running<'s> {
             done(committed);
             if committed > last {
                 (moved, last) = (Instant::now(), committed);
+                first.get_or_insert((now.as_secs_f64(), committed));
             }
             let is_due = curve
                 .last()
@@ -144,7 +165,7 @@ impl<'s> Running<'s> {
                 curve.push((now.as_secs_f64(), committed));
             }
             if committed >= records {
-                return Ok(curve);
+                return Ok(Followed { curve, first });
             }
             if moved.elapsed() > STALL_LIMIT {
                 let seconds = STALL_LIMIT.as_secs();
@@ -202,8 +223,8 @@ pub(super) async fn run(stage: &Stage<'_>, round: u32) -> Result<Run, BenchError
     running.has_partitions(partitions).await?;
     let startup = running.begun.elapsed();
     let mut meters = running.meters(stage);
-    let curve = running.follow(records, &mut meters, |committed| step.done(committed)).await?;
-    let seconds = curve.last().map_or(f64::NAN, |(at, _)| *at);
+    let followed = running.follow(records, &mut meters, |committed| step.done(committed)).await?;
+    let seconds = followed.curve.last().map_or(f64::NAN, |(at, _)| *at);
     let cpu = meters.cpu();
     let peak_memory_bytes = meters.process.peak_bytes();
     let metrics = running.child.metrics().await.unwrap_or_default();
@@ -217,11 +238,12 @@ pub(super) async fn run(stage: &Stage<'_>, round: u32) -> Result<Run, BenchError
         records,
         seconds,
         records_per_second: records as f64 / seconds,
+        steady_records_per_second: steady(&followed),
         startup_seconds: Some(startup.as_secs_f64()),
         cpu_seconds_per_million: cpu.per_million(records),
         peak_memory_bytes,
         stage_seconds_per_million: stages.map(|(name, sum)| (name, per_million(sum))).collect(),
         transaction_seconds: None,
-        committed: curve,
+        committed: followed.curve,
     })
 }

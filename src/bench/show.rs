@@ -5,6 +5,7 @@ use std::fmt;
 use indicatif::{HumanBytes, HumanCount};
 
 use super::findings::{Findings, Latency, Median, Point, Who};
+use super::growth::Growth;
 
 /// What stands where nothing could be measured.
 const UNKNOWN: &str = "-";
@@ -20,22 +21,13 @@ impl fmt::Display for Findings {
         }
         if self.scale.is_some() {
             writeln!(f)?;
-            super::growth::write(f, self)?;
+            write!(f, "{}", Growth(self))?;
         }
         if let Some(latency) = &self.latency {
             writeln!(f)?;
             write_latency(f, latency)?;
         }
         writeln!(f)?;
-        let not_measured = self.points.iter().flat_map(|point| point.medians.get(&Who::Service));
-        for cpu in not_measured.take(1).map(|median| &median.cpu_seconds_per_million) {
-            if cpu.server.is_none() {
-                writeln!(f, "note: the database is not local, its CPU is not measured")?;
-            }
-            if cpu.broker.is_none() {
-                writeln!(f, "note: the broker is not a local process, its CPU is not measured")?;
-            }
-        }
         self.notes.iter().try_for_each(|note| writeln!(f, "note: {note}"))
     }
 }
@@ -62,6 +54,10 @@ fn write_point(f: &mut fmt::Formatter<'_>, point: &Point) -> fmt::Result {
     if let Some(ratio) = point.ratio_to_limit {
         writeln!(f, "{:<22} {ratio:>10.2}", "ratio to the limit")?;
     }
+    if let Some((rate, ratio)) = point.steady_rate().zip(point.steady_ratio_to_limit) {
+        let rate = HumanCount(rate.round() as u64).to_string();
+        writeln!(f, "{:<22} {rate:>10}   {ratio:.2} of the limit", "first to last commit")?;
+    }
     if let Some(floor) = point.serial_floor_seconds {
         let seconds = point.runs.iter().filter(|run| run.who == Who::Service).map(|r| r.seconds);
         let took = super::findings::median(seconds.collect()).unwrap_or(f64::NAN);
@@ -71,9 +67,8 @@ fn write_point(f: &mut fmt::Formatter<'_>, point: &Point) -> fmt::Result {
         )?;
     }
     let Some(service) = point.medians.get(&Who::Service) else { return Ok(()) };
-    let mut stages: Vec<_> = service.cpu_seconds_per_million.stages.iter().collect();
-    stages.sort_by(|a, b| b.1.total_cmp(a.1));
-    for (stage, cpu) in stages.into_iter().filter(|(_, cpu)| **cpu >= 0.005) {
+    let stages = service.cpu_seconds_per_million.in_order();
+    for (stage, cpu) in stages.filter(|(_, cpu)| *cpu >= 0.005) {
         writeln!(f, "  {stage:<31} {:>22} {cpu:>9.2}", "")?;
     }
     Ok(())

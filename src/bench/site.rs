@@ -12,9 +12,6 @@ use super::topic::Topics;
 use crate::config::KafkaProperties;
 use crate::postgres::connect::{ConnectOptions, SessionSettings};
 
-/// How the names of all databases begin that a bench makes.
-const DATABASE_PREFIX: &str = "longshore_bench_";
-
 /// Where it is measured.
 pub(super) struct Site {
     /// The given brokers; `None`: each run has a Kafka of its own in this process.
@@ -22,7 +19,31 @@ pub(super) struct Site {
     url: String,
     password: Option<String>,
     maintenance: Client,
+    names: Names,
     made: Mutex<Made>,
+}
+
+/// What a bench calls what it makes: with a mark of its own, so that people can tell whose it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Names(String);
+
+impl Names {
+    /// Names that no other bench has.
+    pub(crate) fn new() -> Self {
+        let mut mark = Uuid::new_v4().simple().to_string();
+        mark.truncate(8);
+        Self(mark)
+    }
+
+    /// How the names of its databases begin.
+    pub(crate) fn databases(&self) -> String {
+        format!("longshore_bench_{}_", self.0)
+    }
+
+    /// How the names of its topics begin.
+    pub(crate) fn topics(&self) -> String {
+        format!("longshore.bench.{}.", self.0)
+    }
 }
 
 /// Brokers that were there before.
@@ -46,6 +67,8 @@ pub(super) struct OwnDatabase {
 
 #[derive(Default)]
 struct Made {
+    /// How many there ever were.
+    count: u32,
     databases: Vec<String>,
     topics: Vec<String>,
 }
@@ -57,6 +80,7 @@ impl Site {
         password: Option<&str>,
         brokers: Option<&str>,
         properties: &KafkaProperties,
+        names: Names,
     ) -> Result<Self, BenchError> {
         let (maintenance, _) = connect(&options(url, password)?).await?;
         let brokers = brokers.map(|addresses| {
@@ -68,6 +92,7 @@ impl Site {
             url: url.to_owned(),
             password: password.map(str::to_owned),
             maintenance,
+            names,
             made: Mutex::default(),
         })
     }
@@ -80,7 +105,7 @@ impl Site {
 
     /// Makes a database.
     pub(super) async fn database(&self) -> Result<OwnDatabase, BenchError> {
-        let name = format!("{DATABASE_PREFIX}{}", Uuid::new_v4().simple());
+        let name = self.made().name(&self.names.databases());
         self.made().databases.push(name.clone());
         let doing = "making a database of the bench's own (its user needs the right CREATEDB)";
         let made = self.maintenance.batch_execute(&format!("create database {name}")).await;
@@ -101,7 +126,7 @@ impl Site {
 
     /// Makes a topic on the given brokers, if there are any, and gives its name.
     pub(super) async fn topic(&self, partitions: i32) -> Result<String, BenchError> {
-        let name = format!("longshore.bench.{}", Uuid::new_v4().simple());
+        let name = self.made().name(&self.names.topics());
         if let Some(brokers) = &self.brokers {
             self.made().topics.push(name.clone());
             brokers.topics.create(&name, partitions).await?;
@@ -119,7 +144,7 @@ impl Site {
 
     /// Removes all that was made and is still there.
     pub(super) async fn clear(&self) {
-        let Made { databases, topics } = std::mem::take(&mut *self.made());
+        let Made { databases, topics, .. } = std::mem::take(&mut *self.made());
         for name in databases {
             self.drop_database(&name).await;
         }
@@ -130,6 +155,13 @@ impl Site {
 
     fn made(&self) -> std::sync::MutexGuard<'_, Made> {
         self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Made {
+    fn name(&mut self, prefix: &str) -> String {
+        self.count += 1;
+        format!("{prefix}{}", self.count)
     }
 }
 

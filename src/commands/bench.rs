@@ -3,11 +3,12 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::context::{Context, Overrides, block_on};
+use super::context::{Context, Overrides};
 use super::error::CommandError;
 use crate::bench::modes::{self, BenchWork, Mode, Shape};
-use crate::bench::{self, Case, Findings, Plan, Progress, Scale, Surroundings};
+use crate::bench::{self, Case, Findings, Names, Plan, Progress, Scale, Surroundings};
 use crate::config::{Config, Kind, Secret};
 use crate::embedded::{EmbeddedServers, PostgresOptions, ServersOptions};
 use crate::service::AnyPipeline;
@@ -31,6 +32,9 @@ It makes a database and topics of its own and removes them at the end, after Ctr
 environment is read: what the service is to be measured with is said by --set.
 
 docs/bench.md says what each figure means and how to get it again.";
+
+/// How long a feed that was broken off is waited for.
+const FEED_END_LIMIT: Duration = Duration::from_secs(1);
 
 /// Shares of records, and sizes, for each kind of trouble.
 #[derive(Clone, Debug, clap::Args)]
@@ -150,8 +154,10 @@ pub(crate) fn execute(context: &Context, args: &Args) -> Result<(), CommandError
     }
     let plan = plan(args, mode)?;
     plan.check(&kinds)?;
+    check_report(args)?;
     let progress = Progress::new();
-    say_first(&plan, args, &progress);
+    let names = Names::new();
+    say_first(&plan, args, &names, &progress);
     let options = ServersOptions {
         postgres: args.servers.database_url.is_none().then(PostgresOptions::default),
         kafka: None,
@@ -160,20 +166,38 @@ pub(crate) fn execute(context: &Context, args: &Args) -> Result<(), CommandError
     let servers = EmbeddedServers::start(&options, &|line| progress.say(line));
     let servers = servers.map_err(CommandError::failed)?;
     let embedded = servers.postgres.as_ref().map(|postgres| Secret::url(postgres.url()));
-    let measured = measure(context, args, &plan, (&pipelines, &kinds), embedded, &progress);
+    let measured = measure(context, args, &plan, (&pipelines, &kinds, names), embedded, &progress);
     let stopped = servers.stop().map_err(CommandError::failed);
     let findings = measured?;
     stopped?;
-    tell(&findings, args)
+    tell(&findings, args, &progress)
 }
 
-fn tell(findings: &Findings, args: &Args) -> Result<(), CommandError> {
+/// Prints first: what was found must not be lost over a file.
+fn tell(findings: &Findings, args: &Args, progress: &Progress) -> Result<(), CommandError> {
     if args.json {
         println!("{}", serde_json::to_string_pretty(findings).expect("plain values"));
     } else {
         print!("{findings}");
     }
+    let Some(path) = &args.report else { return Ok(()) };
+    let refused = |error| CommandError::failed(format!("--report {}: {error}", path.display()));
+    std::fs::write(path, bench::page(findings)).map_err(refused)?;
+    progress.say(&format!("the report is in {}", path.display()));
     Ok(())
+}
+
+/// Minutes before it is written, so that nobody waits in vain.
+fn check_report(args: &Args) -> Result<(), CommandError> {
+    let Some(path) = &args.report else { return Ok(()) };
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    match parent.is_none_or(std::path::Path::is_dir) && !path.is_dir() {
+        true => Ok(()),
+        false => {
+            let text = format!("--report {}: must be a file in a directory", path.display());
+            Err(CommandError::Usage(text))
+        }
+    }
 }
 
 /// Adds the pipelines that only the bench has.
@@ -185,7 +209,7 @@ fn measure(
     context: &Context,
     args: &Args,
     plan: &Plan,
-    (pipelines, kinds): (&[Arc<dyn AnyPipeline>], &[Kind]),
+    (pipelines, kinds, names): (&[Arc<dyn AnyPipeline>], &[Kind], Names),
     embedded: Option<Secret>,
     progress: &Progress,
 ) -> Result<Findings, CommandError> {
@@ -202,11 +226,17 @@ fn measure(
         config: &config,
         has_brokers: args.servers.brokers.is_some(),
         password_file: password_file.map(|(_, file)| file.clone()),
+        names,
         servers: servers_in_words(args),
         pipelines,
         without: &without,
     };
-    block_on(async { bench::run(plan, &around, progress).await.map_err(CommandError::failed) })
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(CommandError::failed)?;
+    let measured = runtime.block_on(bench::run(plan, &around, progress));
+    // After Ctrl-C a feed may wait for a broker that is gone.
+    runtime.shutdown_timeout(FEED_END_LIMIT);
+    measured.map_err(CommandError::failed)
 }
 
 /// The configuration with the servers that are measured.
@@ -270,7 +300,7 @@ fn plan(args: &Args, mode: &'static dyn Mode) -> Result<Plan, CommandError> {
     })
 }
 
-fn say_first(plan: &Plan, args: &Args, progress: &Progress) {
+fn say_first(plan: &Plan, args: &Args, names: &Names, progress: &Progress) {
     let (case, mode) = (&plan.case, plan.mode);
     let values = plan.scale.as_ref().map_or(1, |(_, values)| values.len());
     progress.say(&format!(
@@ -283,10 +313,12 @@ fn say_first(plan: &Plan, args: &Args, progress: &Progress) {
         if values == 1 { String::new() } else { format!(" for each of {values} values") },
         servers_in_words(args),
     ));
-    progress.say(
-        "makes a database (longshore_bench_..) and topics (longshore.bench..) of its own, and \
-         removes them at the end; nothing else is touched",
-    );
+    progress.say(&format!(
+        "makes databases {}N and topics {}N of its own, and removes them at the end; nothing else \
+         is touched",
+        names.databases(),
+        names.topics(),
+    ));
 }
 
 fn servers_in_words(args: &Args) -> String {

@@ -79,6 +79,14 @@ impl Writing {
         Ok(Self { way, batches, sessions })
     }
 
+    /// The same with so many batches at most.
+    pub(super) fn at_most(mut self, batches: usize) -> Self {
+        if let Some(all) = Arc::get_mut(&mut self.batches) {
+            all.truncate(batches);
+        }
+        self
+    }
+
     /// Writes all batches; each connection takes the next one when it is done with its last.
     pub(super) async fn run(self) -> Result<Written, BenchError> {
         let (next, begin) =

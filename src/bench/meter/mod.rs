@@ -8,6 +8,7 @@ mod server;
 use std::collections::BTreeMap;
 
 pub(super) use self::broker::BrokerMeter;
+use self::process::STAGES;
 pub(super) use self::process::{ProcessMeter, own_cpu_seconds};
 pub(super) use self::server::ServerMeter;
 use serde::Serialize;
@@ -28,6 +29,12 @@ pub(crate) struct Cpu {
 }
 
 impl Cpu {
+    /// The stages in the order of the way of a record.
+    pub(super) fn in_order(&self) -> impl Iterator<Item = (&str, f64)> {
+        let known = STAGES.iter().filter_map(|name| self.stages.get_key_value(*name));
+        known.map(|(name, cpu)| (name.as_str(), *cpu))
+    }
+
     /// The same for a million records, given that it was for `records`.
     pub(crate) fn per_million(&self, records: u64) -> Self {
         let of = |cpu: f64| cpu * 1e6 / (records.max(1) as f64);

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 
-use super::process::{self, stat};
+use super::process::{self, fine_cpu, stat};
 
 /// Measures the server; knows nothing of one on another machine.
 pub(in crate::bench) struct ServerMeter {
@@ -45,7 +45,9 @@ impl ServerMeter {
             let Some(stat) = stat(pid).filter(|stat| stat.parent == main) else { continue };
             let title = title(pid);
             if self.is_session(&title) || is_of_the_server(&title) {
-                self.seen.insert(pid, stat.cpu);
+                // Each has one thread.
+                let cpu = fine_cpu(&format!("/proc/{pid}")).unwrap_or(stat.cpu);
+                self.seen.insert(pid, cpu);
             }
         }
     }
