@@ -40,6 +40,26 @@ fn number(value: &Value, path: &str) -> f64 {
     found.unwrap_or_else(|| panic!("no number at {path} of {value:#}"))
 }
 
+/// Panics unless the figures of one run belong together.
+fn agrees_with_itself(run: &Value) {
+    let (records, seconds) = (number(run, "/records"), number(run, "/seconds"));
+    let rate = number(run, "/records_per_second");
+    assert!((records / seconds / rate - 1.0).abs() < 1e-6, "{run:#}");
+    match run["who"].as_str().expect("who ran") {
+        "service" => {
+            assert_eq!(records, RECORDS as f64);
+            let curve = run["committed"].as_array().expect("a curve");
+            let last = curve.last().expect("a point");
+            assert_eq!(number(last, "/1"), RECORDS as f64, "all of it was committed");
+            assert_eq!(number(last, "/0"), seconds, "and the clock stopped then");
+            let saves = number(run, "/stage_seconds_per_million/save");
+            assert!(saves > 0.0, "the service's own metrics were read");
+        }
+        // Repeats, unreadable and refused ones leave no row.
+        _ => assert!(records < RECORDS as f64 * 0.95 && records > RECORDS as f64 * 0.8),
+    }
+}
+
 #[test]
 fn its_figures_agree_and_nothing_of_it_stays() {
     let Some(servers) = servers() else { return };
@@ -79,24 +99,7 @@ fn its_figures_agree_and_nothing_of_it_stays() {
     let point = &found["points"][0];
     // A warm-up that is not shown, and two rounds of three ways each.
     assert_eq!(point["runs"].as_array().expect("runs").len(), 6);
-    for run in point["runs"].as_array().expect("runs") {
-        let (records, seconds) = (number(run, "/records"), number(run, "/seconds"));
-        let rate = number(run, "/records_per_second");
-        assert!((records / seconds / rate - 1.0).abs() < 1e-6, "{run:#}");
-        match run["who"].as_str().expect("who ran") {
-            "service" => {
-                assert_eq!(records, RECORDS as f64);
-                let curve = run["committed"].as_array().expect("a curve");
-                let last = curve.last().expect("a point");
-                assert_eq!(number(last, "/1"), RECORDS as f64, "all of it was committed");
-                assert_eq!(number(last, "/0"), seconds, "and the clock stopped then");
-                let saves = number(run, "/stage_seconds_per_million/save");
-                assert!(saves > 0.0, "the service's own metrics were read");
-            }
-            // Repeats, unreadable and refused ones leave no row.
-            _ => assert!(records < RECORDS as f64 * 0.95 && records > RECORDS as f64 * 0.8),
-        }
-    }
+    point["runs"].as_array().expect("runs").iter().for_each(agrees_with_itself);
     let ratio = number(point, "/ratio_to_limit");
     assert!(ratio > 0.0 && ratio < 1.5, "{ratio}");
     let rates = found["latency"]["rates"].as_array().expect("rates");

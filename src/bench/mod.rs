@@ -191,7 +191,8 @@ impl Bench<'_> {
         if self.site.brokers.is_none() {
             notes.push(
                 "Kafka is a mock in the bench's process, which is fed while the service runs and \
-                 shares the CPU with it (the bench's CPU in --json, not the broker's): give --brokers for figures to quote"
+                 shares the CPU with it (in --json as the bench's, not the broker's): give \
+                 --brokers for figures to quote"
                     .to_owned(),
             );
         }

@@ -27,9 +27,9 @@ Examples:
 Without --brokers or --database-url the embedded Kafka or PostgreSQL is measured; the embedded Kafka
 is a mock that costs CPU in this process, so give --brokers for figures to quote.
 
-It makes a database and topics of its own and removes them at the end, after Ctrl-C too. The user of
---database-url needs the right CREATEDB; nothing else there is touched. Neither longshore.toml nor the
-environment is read: what the service is to be measured with is said by --set.
+It makes a database and topics of its own and removes them at the end, after Ctrl-C too. The user
+of --database-url needs the right CREATEDB; nothing else there is touched. Neither longshore.toml
+nor the environment is read: what the service is to be measured with is said by --set.
 
 docs/bench.md says what each figure means and how to get it again.";
 
@@ -72,7 +72,7 @@ pub(crate) struct RecordArgs {
     #[arg(long, value_name = "N", default_value_t = 60_000)]
     context: u64,
 
-    /// Rows that are in the table before (ads)
+    /// Rows that are in the table before (ads, landing)
     #[arg(long, value_name = "N", default_value_t = 0)]
     table_rows: u64,
 
@@ -166,7 +166,8 @@ pub(crate) fn execute(context: &Context, args: &Args) -> Result<(), CommandError
     let servers = EmbeddedServers::start(&options, &|line| progress.say(line));
     let servers = servers.map_err(CommandError::failed)?;
     let embedded = servers.postgres.as_ref().map(|postgres| Secret::url(postgres.url()));
-    let measured = measure(context, args, &plan, (&pipelines, &kinds, names), embedded, &progress);
+    let measured =
+        measure(context, args, &plan, (&pipelines, &kinds, names), embedded.as_ref(), &progress);
     let stopped = servers.stop().map_err(CommandError::failed);
     let findings = measured?;
     stopped?;
@@ -210,10 +211,10 @@ fn measure(
     args: &Args,
     plan: &Plan,
     (pipelines, kinds, names): (&[Arc<dyn AnyPipeline>], &[Kind], Names),
-    embedded: Option<Secret>,
+    embedded: Option<&Secret>,
     progress: &Progress,
 ) -> Result<Findings, CommandError> {
-    let config = configure(args, plan, kinds, embedded.as_ref())?;
+    let config = configure(args, plan, kinds, embedded)?;
     let without: Vec<OsString> = context
         .environment
         .iter()
@@ -284,7 +285,10 @@ fn plan(args: &Args, mode: &'static dyn Mode) -> Result<Plan, CommandError> {
     let scale = args.scale.map(|scale| (scale, values(scale)));
     let fills_table = case.table_rows > 0 || matches!(scale, Some((Scale::Table, _)));
     if fills_table && mode.table().is_none_or(|table| table.preload.is_none()) {
-        let text = format!("--table-rows and --scale table: not of {}, only of ads", mode.name());
+        let text = format!(
+            "--table-rows and --scale table: not of {}, only of ads and landing",
+            mode.name()
+        );
         return Err(CommandError::Usage(text));
     }
     if case.shape.zipf && mode.table().is_some() {
@@ -304,8 +308,8 @@ fn say_first(plan: &Plan, args: &Args, names: &Names, progress: &Progress) {
     let (case, mode) = (&plan.case, plan.mode);
     let values = plan.scale.as_ref().map_or(1, |(_, values)| values.len());
     progress.say(&format!(
-        "{}: {} records in {} partitions, through the service and the bare ways in turn, a warm-up and \
-         {} rounds{}; {}",
+        "{}: {} records in {} partitions, through the service and the bare ways in turn, a \
+         warm-up and {} rounds{}; {}",
         mode.name(),
         case.records,
         case.partitions,

@@ -113,11 +113,12 @@ impl OpenLoop {
             if sent >= schedule.warm_up {
                 late_max = late_max.max(elapsed.saturating_sub(schedule.due(sent)));
             }
-            for number in sent..schedule.due_by(elapsed) {
+            let due = schedule.due_by(elapsed);
+            while sent < due {
                 self.feed.fill(&mut self.record);
-                places.push(self.record.partition, number);
+                places.push(self.record.partition, sent);
                 self.send()?;
-                sent = number + 1;
+                sent += 1;
             }
             let next = schedule.due(sent).saturating_sub(begun.elapsed());
             self.producer.poll(next.min(TICK));

@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn the_socket_that_listens_is_found_by_its_port() {
-        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid\n\
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when\n\
              0: 0100007F:4E85 0100007F:9C40 01 00000000:00000000 00:00000000 00000000 0 0 111 1\n\
              1: 0100007F:4E85 00000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 222 1\n";
         assert_eq!(listening_socket(table, 0x4E85).as_deref(), Some("socket:[222]"));

@@ -2,6 +2,7 @@
 //! in the database before, and the table that it saves to. All else is the same for all modes.
 
 mod ads;
+mod landing;
 mod payments;
 mod work;
 
@@ -12,7 +13,8 @@ use crate::feed::{Feed, FeedRecord};
 pub(crate) use self::work::{BenchWork, WAIT};
 
 /// All modes, by the names that users say.
-pub(crate) const ALL: [&dyn Mode; 3] = [&ads::AdsMode, &payments::PaymentsMode, &work::WorkMode];
+pub(crate) const ALL: [&dyn Mode; 4] =
+    [&ads::AdsMode, &payments::PaymentsMode, &landing::LandingMode, &work::WorkMode];
 
 /// A pipeline that can be measured.
 pub(crate) trait Mode: Sync {
