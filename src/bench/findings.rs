@@ -59,8 +59,6 @@ pub(crate) struct Point {
     pub(crate) medians: BTreeMap<Who, Median>,
     /// The service's rate over that of the limit: the median of the rounds' own ratios.
     pub(crate) ratio_to_limit: Option<f64>,
-    /// The same from the first commit to the last, in which the way's filling up is left out.
-    pub(crate) steady_ratio_to_limit: Option<f64>,
     /// Seconds that the records of the hottest key take one after the other, and no less.
     pub(crate) serial_floor_seconds: Option<f64>,
 }
@@ -94,7 +92,8 @@ pub(crate) struct Run {
     /// Records (or rows) a second.
     pub(crate) records_per_second: f64,
     /// The same between the first commit that was seen and the last, without what the first one
-    /// had; of the service, and only if there was more than one.
+    /// had; of the service, and only if there was more than one. It flatters by the work that was
+    /// done by then on what is committed later.
     pub(crate) steady_records_per_second: Option<f64>,
     /// From the start of the process until it had its partitions, of the service.
     pub(crate) startup_seconds: Option<f64>,
@@ -182,20 +181,16 @@ impl Point {
         let medians = by_who.iter().map(|(who, runs)| (*who, Median::of(runs))).collect();
         let run_of = |who: Who, round| runs.iter().find(|run| run.who == who && run.round == round);
         let limit = if by_who.contains_key(&Who::Copy) { Who::Copy } else { Who::Sleep };
-        let rounds = || 1..=runs.iter().map(|run| run.round).max().unwrap_or(0);
-        let ratio = |rate: fn(&Run) -> Option<f64>| {
-            let of_round = |round| {
-                let limit = run_of(limit, round)?.records_per_second;
-                Some(rate(run_of(Who::Service, round)?)? / limit)
-            };
-            median(rounds().filter_map(of_round).collect())
+        let rounds = 1..=runs.iter().map(|run| run.round).max().unwrap_or(0);
+        let ratio = |round| {
+            let limit = run_of(limit, round)?.records_per_second;
+            Some(run_of(Who::Service, round)?.records_per_second / limit)
         };
         Self {
             value,
             value_bytes,
             medians,
-            ratio_to_limit: ratio(|run| Some(run.records_per_second)),
-            steady_ratio_to_limit: ratio(|run| run.steady_records_per_second),
+            ratio_to_limit: median(rounds.filter_map(ratio).collect()),
             serial_floor_seconds: None,
             case,
             runs,

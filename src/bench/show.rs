@@ -54,9 +54,9 @@ fn write_point(f: &mut fmt::Formatter<'_>, point: &Point) -> fmt::Result {
     if let Some(ratio) = point.ratio_to_limit {
         writeln!(f, "{:<22} {ratio:>10.2}", "ratio to the limit")?;
     }
-    if let Some((rate, ratio)) = point.steady_rate().zip(point.steady_ratio_to_limit) {
+    if let Some(rate) = point.steady_rate() {
         let rate = HumanCount(rate.round() as u64).to_string();
-        writeln!(f, "{:<22} {rate:>10}   {ratio:.2} of the limit", "first to last commit")?;
+        writeln!(f, "{:<22} {rate:>10}", "first to last commit")?;
     }
     if let Some(floor) = point.serial_floor_seconds {
         let seconds = point.runs.iter().filter(|run| run.who == Who::Service).map(|r| r.seconds);
