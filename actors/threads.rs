@@ -34,13 +34,15 @@ pub(crate) struct Threads(Arc<Mutex<Inner>>);
 struct Inner {
     /// `None`: all on the thread that built the house.
     arbiters: Option<Vec<Arbiter>>,
+    names: Vec<&'static str>,
     left_behind: usize,
 }
 
 impl Threads {
     /// Real threads, to be made one by one.
     pub(crate) fn own() -> Self {
-        Self(Arc::new(Mutex::new(Inner { arbiters: Some(Vec::new()), left_behind: 0 })))
+        let arbiters = Some(Vec::new());
+        Self(Arc::new(Mutex::new(Inner { arbiters, ..Inner::default() })))
     }
 
     /// The calling thread for everybody.
@@ -48,11 +50,12 @@ impl Threads {
         Self::default()
     }
 
-    /// Makes one more thread. The first one is [`Thread::PARTITIONS`].
-    pub(crate) fn start(&self) -> Thread {
+    /// Makes one more thread under a name. The first one is [`Thread::PARTITIONS`].
+    pub(crate) fn start(&self, name: &'static str) -> Thread {
         let mut inner = self.lock();
-        let Some(arbiters) = &mut inner.arbiters else { return Thread(0) };
-        arbiters.push(Arbiter::new());
+        let Inner { arbiters: Some(arbiters), names, .. } = &mut *inner else { return Thread(0) };
+        arbiters.push(named(name));
+        names.push(name);
         Thread(arbiters.len() - 1)
     }
 
@@ -68,8 +71,8 @@ impl Threads {
     pub(crate) fn replace(&self, thread: Thread) -> usize {
         let mut inner = self.lock();
         inner.left_behind += 1;
-        if let Some(arbiters) = &mut inner.arbiters {
-            let hung = std::mem::replace(&mut arbiters[thread.0], Arbiter::new());
+        if let Inner { arbiters: Some(arbiters), names, .. } = &mut *inner {
+            let hung = std::mem::replace(&mut arbiters[thread.0], named(names[thread.0]));
             // Should it ever come back, it ends.
             hung.stop();
         }
@@ -99,4 +102,12 @@ impl Threads {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A thread that tools which list threads (`top -H`, `longshore bench`) tell from the others.
+fn named(name: &'static str) -> Arbiter {
+    let arbiter = Arbiter::new();
+    // The system's own name for it, of 15 bytes at most; where there is no such file it has none.
+    arbiter.spawn_fn(move || drop(std::fs::write("/proc/thread-self/comm", name)));
+    arbiter
 }

@@ -88,7 +88,7 @@ impl<P: Pipeline> House<P> {
         let (news, down) = watch::channel(None);
         let mut builder = Builder::new(params);
         // The partitions' thread is the first one.
-        builder.threads.start();
+        builder.threads.start("partitions");
         let persisters = builder.persisters();
         let workers = builder.workers(&persisters);
         let pool = builder.pool(workers, persisters);
@@ -181,7 +181,7 @@ impl<P: Pipeline> Builder<P> {
 
     fn persisters(&mut self) -> Persisters {
         // Their work is mostly waiting for the server: two threads carry all of them.
-        let threads = [self.threads.start(), self.threads.start()];
+        let threads = [self.threads.start("save"), self.threads.start("save")];
         let stages = (0..self.params.sessions).map(|session| {
             let (store, board) = (self.params.store.clone(), self.board.clone());
             let (name, bell) = ("PersisterActor", self.bell.clone());
@@ -214,7 +214,7 @@ impl<P: Pipeline> Builder<P> {
             let name = "WorkerActor";
             let stages = WorkerStages { chunks: Stage::new(name), groups: Stage::new(name) };
             let place = stages.clone();
-            let thread = self.threads.start();
+            let thread = self.threads.start("work");
             // One part of each batch where order binds, else the budget's records in parts.
             self.child(
                 (Who::Standing("WorkerActor", number), thread, self.chunks()),
@@ -234,7 +234,7 @@ impl<P: Pipeline> Builder<P> {
         let name = "WorkerPool";
         let stages = PoolStages { batches: Stage::new(name), groups: Stage::new(name) };
         let place = stages.clone();
-        let thread = self.threads.start();
+        let thread = self.threads.start("pool");
         self.child(
             (Who::Standing("WorkerPool", 0), thread, self.batches()),
             move |post| WorkerPool::new(order, workers.clone(), persisters.clone(), post),
@@ -260,7 +260,7 @@ impl<P: Pipeline> Builder<P> {
     ) -> Stage<DecodedBatch<P>> {
         let (stage, name) = (Stage::new("ContextLoader"), self.params.name.clone());
         let place = stage.clone();
-        let thread = self.threads.start();
+        let thread = self.threads.start("context");
         self.child(
             (Who::Standing("ContextLoader", 0), thread, self.batches()),
             move |post| ContextLoader::new(name.clone(), lookups.clone(), pool.clone(), post),
@@ -277,7 +277,7 @@ impl<P: Pipeline> Builder<P> {
         let (stage, name) = (Stage::new("OwnWritesLoader"), self.params.name.clone());
         let (place, board) = (stage.clone(), self.board.clone());
         let sessions = Sessions::new(self.params.store.clone(), self.params.sessions);
-        let thread = self.threads.start();
+        let thread = self.threads.start("context");
         self.child(
             (Who::Standing("OwnWritesLoader", 0), thread, self.batches()),
             move |post| {
@@ -294,7 +294,7 @@ impl<P: Pipeline> Builder<P> {
         let store = self.params.store.clone();
         let stage = Stage::new("Acquirer");
         let place = stage.clone();
-        let thread = self.threads.start();
+        let thread = self.threads.start("acquire");
         self.child(
             (Who::Standing("Acquirer", 0), thread, ASSIGNMENTS_MAX),
             move |post| Acquirer::new(store.clone(), post),
@@ -304,7 +304,7 @@ impl<P: Pipeline> Builder<P> {
     }
 
     fn own_actors(&mut self) {
-        let mut own = OwnActors::new(self.threads.start());
+        let mut own = OwnActors::new(self.threads.start("own-actors"));
         self.params.pipeline.actors(&mut own);
         self.children.extend(own.into_children());
     }
@@ -313,7 +313,7 @@ impl<P: Pipeline> Builder<P> {
     fn relay(&mut self) {
         let Some(relay) = self.params.relay.clone() else { return };
         let (register, bell) = (self.register.clone(), self.bell.clone());
-        let (published, thread) = (self.published.clone(), self.threads.start());
+        let (published, thread) = (self.published.clone(), self.threads.start("relay"));
         self.child(
             (Who::Standing("RelayActor", 0), thread, 1),
             move |post| {
@@ -326,7 +326,7 @@ impl<P: Pipeline> Builder<P> {
 
     /// Those who watch the others, on a thread that no record comes to.
     fn office(&mut self) -> HealthBoard {
-        let thread = self.threads.start();
+        let thread = self.threads.start("watch");
         let (store, register) = (self.params.store.clone(), self.register.clone());
         self.child(
             (Who::Standing("PositionWatcher", 0), thread, REPORTS_MAX),
@@ -355,7 +355,7 @@ impl<P: Pipeline> Builder<P> {
         health: &HealthBoard,
         down: watch::Sender<Option<HouseDown>>,
     ) -> Ender {
-        let thread = self.threads.start();
+        let thread = self.threads.start("supervise");
         let who = Who::Standing("Supervisor", 0);
         let post = Post::new(who, 1, REPORTS_MAX, self.office.clone());
         let end = post.ender();

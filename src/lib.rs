@@ -3,6 +3,7 @@
 //! A pipeline of your own is a [`longshore_actors::pipeline::Pipeline`] with its lookups and rows
 //! declared by [`lookups!`] and [`row!`]; [`main`] gives its binary every command.
 
+mod bench;
 pub mod check;
 mod commands;
 pub mod config;

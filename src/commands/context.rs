@@ -13,6 +13,7 @@ use crate::config::{Config, ConfigError, Kind, Layers, Secret};
 use crate::service::AnyPipeline;
 
 /// What every command is given. No `Debug`: the environment may hold secrets.
+#[derive(Clone)]
 pub(crate) struct Context {
     /// The pipelines that this program has.
     pub(crate) pipelines: Vec<Arc<dyn AnyPipeline>>,

@@ -2,6 +2,7 @@
 //! its arguments and an `execute`, which makes the runtime it needs: migrations need tokio's
 //! threads, a pipeline needs an actix system, and neither works inside the other.
 
+mod bench;
 mod check;
 mod confirm;
 mod context;
@@ -47,6 +48,7 @@ Examples:
   longshore offsets show                stored offsets and lag
   longshore parked list                 what could not be saved, and why
   longshore pipelines show              what runs, what is paused or stopped, and why
+  longshore bench                       measure the service and the bare database side by side
 
 Configuration, later wins: defaults, longshore.toml, the environment, flags.
   LONGSHORE_KAFKA__BROKERS=kafka:9092   is brokers under [kafka]: two underscores between levels
@@ -84,6 +86,8 @@ enum Command {
     Parked(parked::Args),
     Pipelines(pipelines::Args),
     Demo(demo::Args),
+    // Larger than the others by its options.
+    Bench(Box<bench::Args>),
 }
 
 /// The whole program, with these pipelines and [`Landing`], which needs no code: reads the command
@@ -131,7 +135,7 @@ fn begin(
     if context.config_file.is_none() {
         context.config_file = context.variable("LONGSHORE_CONFIG").map(PathBuf::from);
     }
-    let is_quiet = matches!(cli.command, Command::Demo(_));
+    let is_quiet = matches!(cli.command, Command::Demo(_) | Command::Bench(_));
     telemetry::init(log_format(cli, &context)?, is_quiet, &context.environment)?;
     Ok(context)
 }
@@ -157,5 +161,6 @@ fn dispatch(context: &Context, command: &Command) -> Result<(), CommandError> {
         Command::Parked(args) => parked::execute(context, args),
         Command::Pipelines(args) => pipelines::execute(context, args),
         Command::Demo(args) => demo::execute(context, args),
+        Command::Bench(args) => bench::execute(context, args),
     }
 }

@@ -34,6 +34,10 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) migrate: bool,
 
+    /// With the pipelines that only `bench` measures
+    #[arg(long, hide = true)]
+    pub(crate) bench_pipelines: bool,
+
     #[command(flatten)]
     pub(crate) overrides: Overrides,
 }
@@ -43,6 +47,10 @@ pub(crate) struct Args {
 /// # Errors
 /// A configuration that cannot be run; a pipeline that failed.
 pub(crate) fn execute(context: &Context, args: &Args) -> Result<(), CommandError> {
+    let mut context = context.clone();
+    if args.bench_pipelines {
+        super::bench::add_pipelines(&mut context.pipelines);
+    }
     let config = context.load(&args.overrides)?.select(&args.pipelines)?;
     for note in config.notes() {
         tracing::warn!("{note}");
@@ -51,7 +59,7 @@ pub(crate) fn execute(context: &Context, args: &Args) -> Result<(), CommandError
     // Answers as long as this command lives, so while it still waits for servers too.
     let _http = HttpServer::start(config.http.listen, &view)?;
     if args.migrate {
-        super::migrate::apply(context, &config)?;
+        super::migrate::apply(&context, &config)?;
     }
     let running = run(&config, &context.pipelines, &view, args.until_end);
     Ok(actix::System::new().block_on(running)?)

@@ -37,6 +37,7 @@ fn every_command_of_this_release_is_understood() {
         "longshore migrate --dry-run",
         "longshore offsets show --json",
         "longshore offsets show ads --database-url postgres://h/d",
+        "longshore bench payments --scale partitions --values 1,64 --set a.b=c --json",
         "longshore demo --records 10 --listen 127.0.0.1:0 --brokers a:1",
     ];
     for line in lines {

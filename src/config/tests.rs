@@ -73,7 +73,7 @@ fn the_examples_of_the_documentation_are_right() {
     let page = include_str!("../../docs/configuration.md");
     let blocks = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
     let configs: Vec<_> = blocks.map(|block| built(block, &[])).collect();
-    assert_eq!(configs.len(), 3);
+    assert_eq!(configs.len(), 4);
 }
 
 #[test]

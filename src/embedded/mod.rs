@@ -7,7 +7,7 @@ mod fetch;
 pub mod kafka;
 pub mod postgres;
 mod servers;
-mod spawn;
+pub(crate) mod spawn;
 
 pub use error::EmbeddedError;
 pub use kafka::EmbeddedKafka;

@@ -51,17 +51,17 @@ pub(super) fn set_apart(command: &mut Command, account: Option<&Account>) {
     }
 }
 
-/// A signal that tells PostgreSQL how to stop.
+/// A signal that tells a child how to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum StopSignal {
-    /// Roll back, write everything out, end: "fast".
+pub(crate) enum StopSignal {
+    /// PostgreSQL rolls back, writes everything out and ends, "fast"; our own service drains.
     Interrupt,
-    /// End now, recover at the next start: "immediate".
+    /// PostgreSQL ends now and recovers at the next start, "immediate".
     Quit,
 }
 
 /// Sends `signal` to the process `pid`; one that is gone already is no error.
-pub(super) fn send(pid: u32, signal: StopSignal) {
+pub(crate) fn send(pid: u32, signal: StopSignal) {
     let (Ok(pid), number) = (
         libc::pid_t::try_from(pid),
         match signal {
@@ -78,7 +78,7 @@ pub(super) fn send(pid: u32, signal: StopSignal) {
 /// The thread that a server was started from. Linux ties the death signal of a child to the
 /// *thread* that made it, so that thread does nothing but live as long as the server should.
 #[derive(Debug)]
-pub(super) struct Keeper {
+pub(crate) struct Keeper {
     release: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -86,17 +86,16 @@ pub(super) struct Keeper {
 impl Keeper {
     /// Starts `command` from a thread of its own. May be called from any thread, also from one
     /// that ends before the server does.
-    pub(super) fn spawn(command: Command) -> io::Result<(Child, Self)> {
+    pub(crate) fn spawn(command: Command) -> io::Result<(Child, Self)> {
         let (release, released) = mpsc::channel::<()>();
         let (answer, answered) = mpsc::channel();
-        let thread =
-            thread::Builder::new().name("postgres-keeper".to_owned()).spawn(move || {
-                let started = spawn_bound_to_this_thread(command);
-                if answer.send(started).is_ok() {
-                    // Ends with an error when the sender is dropped: then the server is stopped.
-                    let _ = released.recv();
-                }
-            })?;
+        let thread = thread::Builder::new().name("child-keeper".to_owned()).spawn(move || {
+            let started = spawn_bound_to_this_thread(command);
+            if answer.send(started).is_ok() {
+                // Ends with an error when the sender is dropped: then the server is stopped.
+                let _ = released.recv();
+            }
+        })?;
         let child = answered.recv().map_err(io::Error::other)??;
         Ok((child, Self { release: Some(release), thread: Some(thread) }))
     }
