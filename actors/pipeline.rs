@@ -26,7 +26,8 @@ pub trait Pipeline: Send + Sync + Sized + 'static {
     /// The order that its records are worked in unless the configuration names another.
     const ORDER: Order = Order::ByKey;
 
-    /// What a record says. It may borrow from the record ([`Text`](crate::text::Text)), which saves copies.
+    /// What a record says. It may borrow from the record, which saves copies: see
+    /// [`Text`](crate::text::Text).
     type Event<'a>: Send + Sync;
 
     /// What the database knows about the records of a batch, looked up in bulk.

@@ -269,7 +269,7 @@ mod tests {
         // The version of the form that jsonb is sent in.
         assert_eq!(&row[place], b"\x01{\"a\":1}");
         row.clear();
-        let place = (&Value(&"a")).put(&mut row, &wire, "c").expect("it fits");
+        let place = Value(&"a").put(&mut row, &wire, "c").expect("it fits");
         assert_eq!(&row[place], b"a", "by hand, since ToSql would write a version");
     }
 }

@@ -22,8 +22,14 @@ pub struct Cache<K, V>(Option<Kept<K, V>>);
 struct Kept<K, V> {
     max_age: Duration,
     rows_max: usize,
-    /// The generation, and when the first of its rows was asked for.
-    newest: Mutex<Option<(Arc<Generation<K, V>>, Instant)>>,
+    newest: Mutex<Option<Newest<K, V>>>,
+}
+
+/// The generation that rows are taken into.
+struct Newest<K, V> {
+    rows: Arc<Generation<K, V>>,
+    /// When the first of its rows was asked for, or before that.
+    since: Instant,
 }
 
 /// What is left to be read for a batch.
@@ -67,13 +73,13 @@ impl<K: Hash + Eq, V> Kept<K, V> {
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let len = match &*newest {
-            Some((kept, since)) if now - *since <= self.max_age => return kept.clone(),
-            Some((kept, _)) => kept.len(),
+            Some(newest) if now - newest.since <= self.max_age => return newest.rows.clone(),
+            Some(newest) => newest.rows.len(),
             None => 0,
         };
         // It will be about as large as the last one.
-        let kept = Arc::new(Generation::with_capacity(len, self.rows_max));
-        *newest = Some((kept.clone(), now));
-        kept
+        let rows = Arc::new(Generation::with_capacity(len, self.rows_max));
+        *newest = Some(Newest { rows: rows.clone(), since: now });
+        rows
     }
 }

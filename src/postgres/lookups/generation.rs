@@ -2,8 +2,8 @@
 //! that is there stays where it is until all is dropped, so readers may hold on to it.
 //!
 //! It is a few tables, each four times as large as the one before it; a table is never grown. Keys
-//! lie apart from their rows, in slots as small as can be: what costs here is the way to memory that
-//! is not in the processor's cache, and most questions are only whether a key is there.
+//! lie apart from their rows, in slots as small as can be: what costs here is the way to memory
+//! that is not in the processor's cache, and most questions are only whether a key is there.
 
 use std::hash::{BuildHasher, Hash};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
