@@ -4,6 +4,7 @@
 //! declared by [`lookups!`] and [`row!`]; [`main`] gives its binary every command.
 
 mod bench;
+mod causes;
 pub mod check;
 mod commands;
 pub mod config;

@@ -4,6 +4,7 @@ use std::io;
 
 use thiserror::Error;
 
+use crate::causes::with_causes;
 use crate::embedded::EmbeddedError;
 use crate::feed::FeedError;
 
@@ -67,7 +68,7 @@ impl BenchError {
     /// Wraps what the database said while it was `doing` something.
     pub(super) fn database<E: std::error::Error>(doing: &'static str) -> impl FnOnce(E) -> Self {
         move |error| {
-            let problem = with_causes(&error);
+            let problem = with_causes(error.to_string(), error.source());
             Self::Database { doing, problem }
         }
     }
@@ -76,18 +77,4 @@ impl BenchError {
     pub(super) fn kafka<E: std::fmt::Display>(doing: &'static str) -> impl FnOnce(E) -> Self {
         move |error| Self::Kafka { doing, problem: error.to_string() }
     }
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let line = error.to_string();
-        if !text.contains(&line) {
-            text.push_str(": ");
-            text.push_str(&line);
-        }
-        cause = error.source();
-    }
-    text
 }

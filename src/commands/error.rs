@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use thiserror::Error;
 
+use crate::causes::with_causes;
 use crate::config::ConfigError;
 use crate::http::HttpError;
 use crate::postgres::connect::UrlError;
@@ -53,22 +54,12 @@ impl CommandError {
     }
 
     pub(super) fn text(&self) -> String {
-        let mut text = self.to_string();
         // `Failed` shows its error itself, so the causes begin behind that one.
-        let mut cause = match self {
+        let cause = match self {
             Self::Failed(error) => error.source(),
             Self::Usage(_) | Self::Config(_) => None,
         };
-        while let Some(error) = cause {
-            let line = error.to_string();
-            // Many errors repeat their source in their own text.
-            if !text.contains(&line) {
-                text.push_str(": ");
-                text.push_str(&line);
-            }
-            cause = error.source();
-        }
-        text
+        with_causes(self.to_string(), cause)
     }
 }
 

@@ -20,6 +20,7 @@ pub use ads::{AdsFeed, AdsOptions, AdsSums};
 pub use mix::AdsShares;
 pub use payments::{Applied, PaymentsFeed, PaymentsOptions};
 pub use payments_mix::PaymentsShares;
+pub(crate) use producer::send;
 pub use producer::{Delivered, FeedError, FeedPlan, Feeder};
 pub use reference::{AdsReference, Advertiser, Campaign};
 pub use throttle::{Throttle, UnreadLimit};

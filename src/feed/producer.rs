@@ -104,7 +104,7 @@ impl Feeder {
         while plan.wants_more(sent) && self.wait_for_rate(&plan, begun, sent) {
             feed.fill(&mut record);
             self.wait_for_room(&mut plan, &record);
-            self.send(&record)?;
+            send(&self.producer, &self.topic, &record, WAIT_INTERVAL)?;
             plan.throttle.sent(record.partition, record.size());
             expected.count(record.expected);
             bytes += record.size() as u64;
@@ -138,23 +138,28 @@ impl Feeder {
             self.producer.poll(WAIT_INTERVAL);
         }
     }
+}
 
-    fn send(&self, record: &FeedRecord) -> Result<(), FeedError> {
-        let mut message = BaseRecord::<[u8], [u8]>::to(&self.topic)
-            .partition(record.partition)
-            .key(record.key.as_slice());
-        if let Some(value) = record.value() {
-            message = message.payload(value);
-        }
-        loop {
-            match self.producer.send(message) {
-                Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
-                    self.producer.poll(WAIT_INTERVAL);
-                    message = back;
-                }
-                Err((error, _)) => return Err(error.into()),
+/// Hands `record` to `producer`, which is given time while its queue is full: `pause` at a time.
+pub(crate) fn send<C: ProducerContext<DeliveryOpaque = ()>>(
+    producer: &BaseProducer<C>,
+    topic: &str,
+    record: &FeedRecord,
+    pause: Duration,
+) -> Result<(), KafkaError> {
+    let mut message =
+        BaseRecord::<[u8], [u8]>::to(topic).partition(record.partition).key(record.key.as_slice());
+    if let Some(value) = record.value() {
+        message = message.payload(value);
+    }
+    loop {
+        match producer.send(message) {
+            Ok(()) => return Ok(()),
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
+                producer.poll(pause);
+                message = back;
             }
+            Err((error, _)) => return Err(error),
         }
     }
 }

@@ -7,15 +7,14 @@ use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
 use rdkafka::config::ClientConfig;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 
 use super::schedule::Schedule;
 use crate::bench::error::BenchError;
 use crate::bench::fill::Target;
 use crate::bench::modes::BoxedFeed;
-use crate::feed::{Feed, FeedRecord};
+use crate::feed::{self, Feed, FeedRecord};
 
 /// How long the producer waits for company of a record: it counts as latency.
 const LINGER_MS: &str = "1";
@@ -134,22 +133,7 @@ impl OpenLoop {
     }
 
     fn send(&self) -> Result<(), BenchError> {
-        let record = &self.record;
-        let mut message = BaseRecord::<[u8], [u8]>::to(&self.topic)
-            .partition(record.partition)
-            .key(record.key.as_slice());
-        if let Some(value) = record.value() {
-            message = message.payload(value);
-        }
-        loop {
-            match self.producer.send(message) {
-                Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
-                    self.producer.poll(TICK);
-                    message = back;
-                }
-                Err((error, _)) => return Err(BenchError::kafka("taking a record")(error)),
-            }
-        }
+        feed::send(&self.producer, &self.topic, &self.record, TICK)
+            .map_err(BenchError::kafka("taking a record"))
     }
 }

@@ -70,7 +70,7 @@ impl<K: Hash + Eq, V> Generation<K, V> {
     /// Whether there is a row under `key`.
     pub(super) fn has(&self, key: &K) -> bool {
         let hash = self.hasher.hash_one(key);
-        self.tables.iter().map_while(OnceLock::get).any(|table| table.has(hash, key))
+        self.tables.iter().map_while(OnceLock::get).any(|table| table.find(hash, key).is_some())
     }
 
     /// Takes `rows` in, as long as there is room; gives back those that there is none for.
@@ -128,14 +128,14 @@ impl<K: Eq, V> Table<K, V> {
         self.slots[first..].iter().chain(self.slots.iter())
     }
 
-    fn get(&self, hash: u64, key: &K) -> Option<&V> {
+    /// The number of the row under `key`.
+    fn find(&self, hash: u64, key: &K) -> Option<usize> {
         let mut taken = self.slots(hash).map_while(OnceLock::get);
-        let (_, row) = taken.find(|(other, _)| other == key)?;
-        self.rows[*row as usize].get()
+        taken.find(|(other, _)| other == key).map(|(_, row)| *row as usize)
     }
 
-    fn has(&self, hash: u64, key: &K) -> bool {
-        self.slots(hash).map_while(OnceLock::get).any(|(other, _)| other == key)
+    fn get(&self, hash: u64, key: &K) -> Option<&V> {
+        self.rows[self.find(hash, key)?].get()
     }
 
     /// To be called while it is not full.
