@@ -5,7 +5,8 @@ use std::time::Duration;
 /// Records at even distances.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Schedule {
-    rate: f64,
+    /// Records a second.
+    pub(super) rate: f64,
     /// Records in all.
     pub(super) records: u64,
     /// The first ones, which are sent and not measured.
