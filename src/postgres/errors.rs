@@ -54,6 +54,9 @@ pub struct RowFailure {
     pub message: String,
     /// The server's context lines, where it may say which line of a COPY it is.
     pub context: Option<String>,
+    /// Whether the row is refused for itself alone, whatever rows stand beside it: a check, a null,
+    /// a value, found while COPY reads its line, and by no function that could look at others.
+    pub is_its_own: bool,
 }
 
 impl Failure {
@@ -190,14 +193,17 @@ fn classify_local(error: &tokio_postgres::Error) -> Failure {
 }
 
 fn row(error: &DbError, message: String) -> Failure {
+    let code = error.code().code();
     let reason = match (error.constraint(), error.column()) {
         (Some(constraint), _) => constraint.to_owned(),
-        (None, Some(column)) => format!("{} {column}", name_of(error.code().code())),
-        (None, None) => name_of(error.code().code()).to_owned(),
+        (None, Some(column)) => format!("{} {column}", name_of(code)),
+        (None, None) => name_of(code).to_owned(),
     };
     Failure::Row(Box::new(RowFailure {
         reject: Reject::new(reason, message.clone()),
-        is_unique_violation: error.code().code() == "23505",
+        is_unique_violation: code == "23505",
+        is_its_own: (code.starts_with("22") || matches!(code, "23502" | "23514"))
+            && error.where_().is_some_and(|context| context.lines().count() == 1),
         message,
         context: error.where_().map(str::to_owned),
     }))

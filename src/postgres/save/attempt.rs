@@ -15,6 +15,7 @@ use super::super::budget::{Promise, Tally};
 use super::super::errors::{self, Failure};
 use super::bisect::{self, Hint};
 use super::claim;
+use super::copy::Around;
 use super::lanes::Lanes;
 use super::merge::{Aside, Merged, State};
 use super::offsets::{self, Move, Moved};
@@ -152,7 +153,7 @@ impl<'a> Attempt<'a> {
         loop {
             match &mut bisect {
                 None => {
-                    let left_out = self.writer.write(merged, &All).await?;
+                    let left_out = self.writer.write(merged, &All, Around::default()).await?;
                     merged.settle_pending();
                     left_out.note(merged);
                 }

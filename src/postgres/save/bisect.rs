@@ -3,7 +3,8 @@
 //!
 //! Where the error names a line, that record is tried alone; where it does not (foreign keys,
 //! deferred constraints, triggers), what is known to hold a refused record is cut up. What is left
-//! alone, when everything that failed with it went well without it, is not tried again.
+//! alone, when everything that failed with it went well without it, is not tried again; nor is a
+//! row that is refused for itself alone, as a check does it.
 //!
 //! # How it is cut
 //! With one table, a try that goes well is one statement, its COPY, and one that fails is two: so
@@ -17,6 +18,7 @@ use std::ops::Range;
 use longshore_actors::error::Reject;
 
 use super::super::errors::Failure;
+use super::copy::Around;
 use super::merge::{Merged, RecordNo, State};
 use super::writer::{LeftOut, Pick, Stumble, Writer};
 
@@ -32,6 +34,10 @@ const UNDO_AND_LEAVE: &str = "rollback to savepoint longshore; release savepoint
 
 /// Records to try before, after a refusal, the stretch without one is long enough to go by.
 const STRIDE_MIN: usize = 8;
+
+/// Records that the database has read and not written, when it refused one behind them, go along
+/// with the next try, but no more of them than this.
+const READ_AGAIN: usize = 256;
 
 /// A try that goes well is kept at once if it is this part of all, and not a few records only.
 const KEPT_PART: usize = 4;
@@ -57,16 +63,19 @@ pub(super) async fn write(
     let units = Units::of(merged);
     let mut search = Search::new(&units, hint);
     writer.run(if search.has_one_table { MARK_AT_ONCE } else { MARK }).await?;
+    let mut undo = None;
     while let Some(range) = search.next() {
         if let Some(reject) = search.take_left_alone() {
             merged.refuse(units.order[search.at], reject);
             search.refused();
             continue;
         }
-        match attempt(writer, merged, &units, &mut search, &range).await {
+        let segment = Segment { units: &units, range: &range };
+        let keep = search.keep(&range);
+        match attempt(writer, merged, &segment, undo.take(), keep).await {
             Ok(left_out) => {
                 left_out.note(merged);
-                search.passed(&range);
+                search.passed(&range, keep.is_some());
             }
             Err(Stumble::Failed(failure)) => return Err(failure),
             Err(Stumble::Row { is_repeat: true, .. }) if !writer.leaves_out_repeats() => {
@@ -76,28 +85,33 @@ pub(super) async fn write(
                 search.undone();
             }
             Err(stumble) => {
-                writer.run(UNDO).await?;
+                undo = Some(UNDO);
                 search.undone();
                 stumbled(merged, &units, &mut search, &range, stumble);
             }
         }
+    }
+    if let Some(undo) = undo {
+        writer.run(undo).await?;
     }
     // Whoever is neither refused nor a duplicate by now.
     merged.settle_pending();
     Ok(())
 }
 
+/// Writes `segment` when `undo` is done, and keeps it. A try that is likely to fail is not followed
+/// by anything before its answer is there.
 async fn attempt(
     writer: &mut Writer<'_>,
     merged: &Merged<'_>,
-    units: &Units,
-    search: &mut Search,
-    range: &Range<usize>,
+    segment: &Segment<'_>,
+    undo: Option<&'static str>,
+    keep: Option<&'static str>,
 ) -> Result<LeftOut, Stumble> {
-    let left_out = writer.write(merged, &Segment { units, range }).await?;
-    if let Some(keep) = search.keep(range) {
+    let (after, later) = if keep == Some(KEEP) { (keep, None) } else { (None, keep) };
+    let left_out = writer.write(merged, segment, Around { before: undo, after }).await?;
+    if let Some(keep) = later {
         writer.run(keep).await?;
-        search.kept = range.end;
     }
     Ok(left_out)
 }
@@ -114,6 +128,13 @@ fn stumbled(
         Stumble::Row { suspect: Some(record), .. } => units.rank(*record),
         _ => None,
     };
+    if let (Stumble::Row { failure, suspect: Some(record), .. }, Some(rank)) = (&stumble, suspect)
+        && failure.is_its_own
+    {
+        merged.refuse(*record, failure.reject.clone());
+        search.singled_out(rank);
+        return;
+    }
     if range.end != search.at + 1 {
         let reject = match stumble {
             Stumble::Row { failure, .. } => Some(failure.reject),
@@ -212,6 +233,10 @@ struct Search {
     /// How many to try where nothing is known.
     stride: usize,
     last_refused: Option<usize>,
+    /// How many were refused for themselves alone.
+    singled_out: usize,
+    /// Everything before was read by the database in a try that failed for one that is refused now.
+    read: usize,
 }
 
 impl Search {
@@ -232,6 +257,8 @@ impl Search {
             suspect,
             stride: len,
             last_refused: None,
+            singled_out: 0,
+            read: 0,
         }
     }
 
@@ -246,7 +273,8 @@ impl Search {
             (Some(bad), _) => self.at + self.cut(bad - self.at),
             // So that little is sent again and again.
             (None, _) if self.is_undone && self.at - self.kept > self.stride => self.at,
-            (None, _) => self.len.min(self.at.saturating_add(self.stride)),
+            (None, _) if self.singled_out > 1 && self.read > from + READ_AGAIN => self.read,
+            (None, _) => self.len.min(self.at.max(self.read).saturating_add(self.stride)),
         };
         Some(from..end)
     }
@@ -275,11 +303,16 @@ impl Search {
         is_much.then_some(KEEP)
     }
 
-    fn passed(&mut self, range: &Range<usize>) {
+    fn passed(&mut self, range: &Range<usize>, is_kept: bool) {
         (self.at, self.is_undone) = (range.end, false);
+        if is_kept {
+            self.kept = self.at;
+        }
         if self.bad.is_none_or(|bad| bad <= self.at) {
             self.bad = None;
-            self.stride = self.stride.saturating_mul(2);
+            if self.at > self.read {
+                self.stride = self.stride.saturating_mul(2);
+            }
         }
     }
 
@@ -303,10 +336,23 @@ impl Search {
     fn refused(&mut self) {
         self.stride = match self.last_refused {
             None => self.len,
-            Some(last) => (self.at - last).max(STRIDE_MIN),
+            Some(last) => self.at.abs_diff(last).max(STRIDE_MIN),
         };
         self.last_refused = Some(self.at);
         self.at += 1;
+        (self.bad, self.suspect, self.reject) = (None, None, None);
+    }
+
+    /// The record at `rank` is refused, in company of which nothing else is known. Each try finds
+    /// the next one of its kind: stretches are three times as long as from one to the next on
+    /// average, so that few tries find nobody.
+    fn singled_out(&mut self, rank: usize) {
+        self.singled_out += 1;
+        self.stride = match self.last_refused {
+            None => self.len,
+            Some(_) => (3 * (rank + 1) / self.singled_out).max(STRIDE_MIN),
+        };
+        (self.last_refused, self.read) = (Some(rank), rank + 1);
         (self.bad, self.suspect, self.reject) = (None, None, None);
     }
 }

@@ -9,7 +9,7 @@ use longshore_actors::rows::{RowBuffer, TableRows};
 use super::super::errors::Failure;
 use super::super::table::ChangedTable;
 use super::bisect::{MARK, UNDO};
-use super::copy::copy_in;
+use super::copy::{Around, NotCopied, copy_in};
 use super::merge::RecordNo;
 use super::room::{ORDINAL, Room};
 use super::writer::Writer;
@@ -71,7 +71,8 @@ async fn write_table(
 ) -> Result<Vec<(RecordNo, Reject)>, Failure> {
     writer.run(&statements.room.make).await?;
     let bytes = (0..rows.len()).map(|index| rows.get(index).bytes);
-    writer.within(copy_in(writer.client(), &statements.room.copy, bytes, true)).await?;
+    let copy = copy_in(writer.client(), &statements.room.copy, bytes, true, Around::default());
+    writer.within(async { copy.await.map_err(NotCopied::into_error) }).await?;
     let (mut refused, mut to_try) = (Vec::new(), Vec::new());
     to_try.push(0..rows.len());
     while let Some(range) = to_try.pop() {

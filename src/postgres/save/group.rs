@@ -15,6 +15,7 @@ use super::super::own_writes::LoadOwn;
 use super::super::pool::{HoldLimit, Lease};
 use super::attempt::Attempt;
 use super::bisect::{self, Hint};
+use super::copy::Around;
 use super::merge::{Aside, Merged, RecordNo};
 use super::writer::{All, Stumble};
 use super::{Claims, Ended, Plan, Saver, Session, changes, claim, is_current, note_rolled_back};
@@ -238,7 +239,7 @@ impl Attempt<'_> {
     }
 
     async fn write_rows(&mut self, merged: &mut Merged<'_>) -> Result<(), Stumble> {
-        let left_out = self.writer.write(merged, &All).await?;
+        let left_out = self.writer.write(merged, &All, Around::default()).await?;
         merged.settle_pending();
         left_out.note(merged);
         self.writer.run("set constraints all immediate").await?;

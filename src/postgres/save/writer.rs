@@ -9,7 +9,7 @@ use tokio_postgres::Error;
 
 use super::super::errors::{self, Failure, RowFailure};
 use super::super::fates::Fates;
-use super::copy::copy_in;
+use super::copy::{Around, NotCopied, copy_in};
 use super::merge::{Merged, RecordNo, State};
 use super::statements::TableStatements;
 
@@ -119,10 +119,12 @@ impl<'a> Writer<'a> {
         &self,
         answer: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Failure> {
-        match tokio::time::timeout(self.limit, answer).await {
-            Ok(answer) => answer.map_err(|error| self.classify(&error)),
-            Err(_) => Err(Failure::Retry(self.silence())),
-        }
+        self.in_time(answer).await?.map_err(|error| self.classify(&error))
+    }
+
+    async fn in_time<T>(&self, answer: impl Future<Output = T>) -> Result<T, Failure> {
+        let answer = tokio::time::timeout(self.limit, answer).await;
+        answer.map_err(|_| Failure::Retry(self.silence()))
     }
 
     /// What to say of a server that does not answer.
@@ -150,15 +152,17 @@ impl<'a> Writer<'a> {
         self.through_room
     }
 
-    /// Writes what `pick` picks.
+    /// Writes what `pick` picks, with statements `around` it.
     pub(super) async fn write(
         &mut self,
         merged: &Merged<'_>,
         pick: &(impl Pick + Sync),
+        mut around: Around,
     ) -> Result<LeftOut, Stumble> {
         let mut left_out = LeftOut::default();
-        for table in 0..self.tables.len() {
-            let mut places = pick.places(merged, table);
+        let all = (0..self.tables.len()).map(|table| (table, pick.places(merged, table)));
+        let mut picked = all.filter(|(_, places)| !places.is_empty()).peekable();
+        while let Some((table, mut places)) = picked.next() {
             if !left_out.records.is_empty() {
                 let entries = merged.entries(table);
                 places.retain(|at| !left_out.records.contains(&entries[*at as usize].record));
@@ -166,13 +170,27 @@ impl<'a> Writer<'a> {
             if places.is_empty() {
                 continue;
             }
+            let before = around.before.take();
             if table == 0 && self.through_room {
+                self.run_some(before).await?;
                 left_out = self.write_new(merged, &places).await?;
             } else {
-                self.copy(merged, table, &places, false).await?;
+                let after = if picked.peek().is_none() { around.after.take() } else { None };
+                let (rows, around) =
+                    (Rows { merged, table, places: &places }, Around { before, after });
+                self.copy(rows, false, around).await?;
             }
         }
+        self.run_some(around.before).await?;
+        self.run_some(around.after).await?;
         Ok(left_out)
+    }
+
+    async fn run_some(&self, sql: Option<&str>) -> Result<(), Failure> {
+        match sql {
+            Some(sql) => self.run(sql).await,
+            None => Ok(()),
+        }
     }
 
     /// Writes rows of the first table whose keys are not there yet.
@@ -182,7 +200,7 @@ impl<'a> Writer<'a> {
             self.run(&identity.clear_room).await?;
         }
         self.room_is_used = true;
-        self.copy(merged, 0, places, true).await?;
+        self.copy(Rows { merged, table: 0, places }, true, Around::default()).await?;
         let statement = self.within(self.client.prepare_cached(&identity.insert_new)).await?;
         let put = self.within(self.client.query(&statement, &[])).await?;
         let mut is_left_out = vec![true; places.len()];
@@ -194,34 +212,40 @@ impl<'a> Writer<'a> {
     }
 
     /// Sends rows of one table, into the table itself or into the waiting room.
-    async fn copy(
-        &self,
-        merged: &Merged<'_>,
-        table: usize,
-        places: &[u32],
-        to_room: bool,
-    ) -> Result<(), Stumble> {
+    async fn copy(&self, rows: Rows<'_>, to_room: bool, around: Around) -> Result<(), Stumble> {
+        let Rows { merged, table, places } = rows;
         let (statements, entries) = (&self.tables[table], merged.entries(table));
-        let rows = places.iter().map(|place| merged.row(table, &entries[*place as usize]));
+        let bytes = places.iter().map(|place| merged.row(table, &entries[*place as usize]));
         let (sql, name) = if to_room {
             (&statements.room.copy, TableStatements::room_name())
         } else {
             (&statements.copy, statements.bare_name.as_str())
         };
-        match self.within(copy_in(self.client, sql, rows, to_room)).await {
-            Ok(_) => Ok(()),
-            Err(Failure::Row(failure)) => {
-                let line = failure.context.as_deref().and_then(|text| line_of(text, name));
-                let place = line.and_then(|line| places.get(line.checked_sub(1)?));
-                Err(Stumble::Row {
-                    suspect: place.map(|place| entries[*place as usize].record),
-                    is_repeat: failure.is_unique_violation && table == 0 && statements.has_key,
-                    failure,
-                })
-            }
-            Err(failure) => Err(Stumble::Failed(failure)),
+        match self.in_time(copy_in(self.client, sql, bytes, to_room, around)).await? {
+            Ok(()) => Ok(()),
+            Err(NotCopied::Around(error)) => Err(self.classify(&error).into()),
+            Err(NotCopied::Rows(error)) => Err(match self.classify(&error) {
+                Failure::Row(failure) => {
+                    let line = failure.context.as_deref().and_then(|text| line_of(text, name));
+                    let place = line.and_then(|line| places.get(line.checked_sub(1)?));
+                    Stumble::Row {
+                        suspect: place.map(|place| entries[*place as usize].record),
+                        is_repeat: failure.is_unique_violation && table == 0 && statements.has_key,
+                        failure,
+                    }
+                }
+                failure => Stumble::Failed(failure),
+            }),
         }
     }
+}
+
+/// Rows of one table.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    merged: &'a Merged<'a>,
+    table: usize,
+    places: &'a [u32],
 }
 
 /// Sorts out the records of which every row was left out.
