@@ -15,10 +15,12 @@
 //! - the share of the tickets that is out (the queue);
 //! - the share of its processors that the process uses (the CPU), if somebody measures it.
 //!
-//! **Records.** A transaction of `n` records that took `t` says that `n * target / t` fit into the
-//! target. Is it over the target, that is the limit at once; is it under and the limit was in its
-//! way, the limit grows towards that, twofold at most. The limit bounds batches too, so that a slow
-//! database is not met with a transaction that was read when it was fast.
+//! **Records.** A transaction of `n` records that took `t` says how many fit into the target. Is it
+//! over the target, that is the limit at once; is it under and the limit was in its way, the limit
+//! grows towards that, twofold at most. What a transaction costs however small it is (a slow
+//! COMMIT, the wait for a lock) is told apart by a line through the last transactions: smaller ones
+//! would not be faster, so the target is at least twice that. The limit bounds batches too, so that
+//! a slow database is not met with a transaction that was read when it was fast.
 //!
 //! **Sessions.** A window of a second or more, in which all permitted sessions were busy, gives
 //! their rate: sessions by session-seconds per record. Known rates are kept for half a minute. Of
@@ -158,8 +160,11 @@ impl Pace {
         let sessions = measured.crew.permitted();
         let busy = measured.load.share(Instant::now(), sessions);
         let pressure = busy.max(self.0.budget.share_out()).max(measured.cpu).clamp(0.0, 1.0);
-        let room = rules.linger.max.saturating_sub(rules.linger.min);
-        let linger = rules.linger.min + room.mul_f64(pressure);
+        let Bounds { min, max } = rules.linger;
+        let more = max.saturating_sub(min).as_secs_f64() * pressure;
+        // A ceiling of for ever is more than seconds can be counted in.
+        let more = Duration::try_from_secs_f64(more).unwrap_or(max);
+        let linger = min.saturating_add(more).min(max);
         PaceNow { linger, records: measured.size.records(), sessions }
     }
 

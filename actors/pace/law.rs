@@ -43,12 +43,13 @@ impl Load {
 pub(super) struct Size {
     records: usize,
     bounds: Bounds<usize>,
-    target: Duration,
+    target: f64,
+    line: Line,
 }
 
 impl Size {
     pub(super) fn new(bounds: Bounds<usize>, target: Duration) -> Self {
-        Self { records: bounds.max, bounds, target }
+        Self { records: bounds.max, bounds, target: target.as_secs_f64(), line: Line::default() }
     }
 
     pub(super) fn records(&self) -> usize {
@@ -61,9 +62,12 @@ impl Size {
         if records == 0 {
             return;
         }
-        let took = took.as_secs_f64().max(f64::EPSILON);
-        let fits = (records as f64 * self.target.as_secs_f64() / took) as usize;
-        let wanted = if took > self.target.as_secs_f64() {
+        let took = took.as_secs_f64();
+        let fixed = self.line.take_in(records as f64, took);
+        let target = self.target.max(fixed * 2.0);
+        let by_record = ((took - fixed) / records as f64).max(f64::EPSILON);
+        let fits = ((target - fixed) / by_record) as usize;
+        let wanted = if took > target {
             self.records.min(fits)
         } else if records >= self.records / 2 {
             fits.clamp(self.records, self.records.saturating_mul(2))
@@ -78,5 +82,43 @@ impl Size {
     pub(super) fn too_slow(&mut self, records: usize) {
         let half = self.records.min(records) / 2;
         self.records = half.clamp(self.bounds.min, self.bounds.max);
+    }
+}
+
+/// What a transaction costs however small it is, in seconds: where the line through the last
+/// transactions' records and times begins.
+#[derive(Debug, Default)]
+struct Line {
+    /// Weight, then sums of records, of times, of records squared, of records by time.
+    sums: [f64; 5],
+    fixed: f64,
+}
+
+impl Line {
+    /// What a transaction before the last one still counts, in relation to the one after it.
+    const KEPT: f64 = 0.85;
+    /// How far, in relation to their mean, records have to lie apart for a line through them.
+    const APART: f64 = 0.2;
+
+    /// What is left of the belief after a transaction that tells nothing about it.
+    const BELIEVED: f64 = 0.95;
+
+    fn take_in(&mut self, records: f64, took: f64) -> f64 {
+        let new = [1.0, records, took, records * records, records * took];
+        for (sum, new) in self.sums.iter_mut().zip(new) {
+            *sum = *sum * Self::KEPT + new;
+        }
+        let [weight, n, t, nn, nt] = self.sums;
+        let apart = nn / weight - (n / weight).powi(2);
+        if apart > (Self::APART * n / weight).powi(2) {
+            let by_record = (nt / weight - n / weight * t / weight) / apart;
+            self.fixed = (t - by_record.max(0.0) * n) / weight;
+        } else {
+            // Of one size nothing is learned: what is believed fades, until sizes differ again.
+            self.fixed *= Self::BELIEVED;
+        }
+        // Faster than what it costs at least: then that was less.
+        self.fixed = self.fixed.clamp(0.0, took);
+        self.fixed
     }
 }

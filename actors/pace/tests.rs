@@ -87,6 +87,31 @@ async fn a_transaction_has_as_many_records_as_fit_into_the_target() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_a_commit_is_slow_transactions_stay_large() {
+    let pace = pace();
+    let cost = |records: usize| TARGET * 3 + Duration::from_micros(5) * records as u32;
+    for _ in 0..40 {
+        let records = pace.now().records;
+        pace.saved(records, cost(records));
+    }
+    let records = pace.now().records;
+    assert!(records >= WHOLE / 2, "{records}: smaller ones were hardly faster");
+    // It is fast again: the target holds, and this is within it.
+    for _ in 0..40 {
+        let records = pace.now().records;
+        pace.saved(records, Duration::from_micros(5) * records as u32);
+    }
+    assert_eq!(pace.now().records, WHOLE);
+    // And what is slow by its records gets fewer of them.
+    for _ in 0..40 {
+        let records = pace.now().records;
+        pace.saved(records, Duration::from_micros(50) * records as u32);
+    }
+    let records = pace.now().records;
+    assert!((1500..=2500).contains(&records), "{records} of 50 us each, for {TARGET:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn sessions_that_bring_nothing_are_taken_away_and_others_are_added() {
     let pace = pace();
     // Two sessions are as good as more.
