@@ -43,7 +43,6 @@ pub(crate) fn brisk(sessions: usize) -> PaceRules {
         linger: Bounds { min: Duration::ZERO, max: Duration::from_millis(50) },
         records: Bounds { min: 20, max: 1000 },
         sessions: Bounds { min: 1, max: sessions },
-        ..PaceRules::fixed(sessions)
     }
 }
 
