@@ -17,7 +17,8 @@
 //!
 //! **Records.** A transaction of `n` records that took `t` says how many fit into the target. Is it
 //! over the target, that is the limit at once; is it under and the limit was in its way, the limit
-//! grows towards that, twofold at most. What a transaction costs however small it is (a slow
+//! grows towards that, twofold at most; not in its way, it grows a little if the transaction took
+//! less than half of the target. What a transaction costs however small it is (a slow
 //! COMMIT, the wait for a lock) is told apart by a line through the last transactions: smaller ones
 //! would not be faster, so the target is at least twice that. The limit bounds batches too, so that
 //! a slow database is not met with a transaction that was read when it was fast.

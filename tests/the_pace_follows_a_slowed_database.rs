@@ -50,6 +50,7 @@ fn the_pace_slows_down_with_the_database_and_comes_back() {
     load.until("transactions are much smaller", |load| load.smoothed < fast / 3.0);
     assert!(load.linger > 0.01, "under load it lingers {} s", load.linger);
     drop(beside);
+    println!("{fast} records of a transaction, {} beside pgbench", load.smoothed);
     load.until("they are what they were", |load| load.smoothed > fast * 2.0 / 3.0);
 
     stage.await_end(&mut process);

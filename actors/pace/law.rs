@@ -9,6 +9,9 @@ use super::Bounds;
 /// What is further back than this counts for little.
 const MEMORY: Duration = Duration::from_millis(200);
 
+/// The part that the limit of a transaction grows by when it is in nobody's way.
+const UNASKED: usize = 16;
+
 /// The busy share of the sessions, smoothed over [`MEMORY`].
 #[derive(Debug)]
 pub(super) struct Load {
@@ -71,8 +74,10 @@ impl Size {
             self.records.min(fits)
         } else if records >= self.records / 2 {
             fits.clamp(self.records, self.records.saturating_mul(2))
+        } else if took < target / 2.0 {
+            // The limit was in nobody's way, and need not be in the next one's.
+            self.records + self.records / UNASKED + 1
         } else {
-            // The limit was in nobody's way.
             self.records
         };
         self.records = wanted.clamp(self.bounds.min, self.bounds.max);
