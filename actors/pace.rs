@@ -2,11 +2,11 @@
 //! transaction, and how many saving sessions have one under way. Each follows what is measured,
 //! between a floor and a ceiling; switched off, the ceilings hold.
 //!
-//! | what | follows | floor | ceiling |
-//! |---|---|---|---|
-//! | linger | the *pressure*: the largest of three shares from 0 to 1, see below | `linger.min` | `linger.max` |
-//! | records | the *target*: so many that one transaction takes about as long | `records.min` | `records.max` |
-//! | sessions | the *yield*: as few as bring 95 % of the best rate that is known | `sessions.min` | `sessions.max` |
+//! | what | floor, ceiling | follows |
+//! |---|---|---|
+//! | linger | [`PaceRules::linger`] | the *pressure*: the largest of three shares, see below |
+//! | records | [`PaceRules::records`] | the *target*: so many that one transaction takes as long |
+//! | sessions | [`PaceRules::sessions`] | the *yield*: the fewest with 95 % of the best known rate |
 //!
 //! **Linger.** Under no pressure a batch goes at once: nothing is gained by waiting. Under full
 //! pressure it waits for `linger.max`: what has to wait anyway may as well grow. The pressure is the
