@@ -6,11 +6,11 @@
 //! |---|---|---|
 //! | linger | [`PaceRules::linger`] | the *pressure*: the largest of three shares, see below |
 //! | records | [`PaceRules::records`] | the *target*: so many that one transaction takes as long |
-//! | sessions | [`PaceRules::sessions`] | the *yield*: the fewest with 95 % of the best known rate |
+//! | sessions | [`PaceRules::sessions`] | the *yield*: the fewest with 95 % of the best rate |
 //!
 //! **Linger.** Under no pressure a batch goes at once: nothing is gained by waiting. Under full
-//! pressure it waits for `linger.max`: what has to wait anyway may as well grow. The pressure is the
-//! largest of
+//! pressure it waits for `linger.max`: what has to wait anyway may as well grow. The pressure is
+//! the largest of
 //! - the busy share of the saving sessions, over the last few hundred milliseconds (the database);
 //! - the share of the tickets that is out (the queue);
 //! - the share of its processors that the process uses (the CPU), if somebody measures it.

@@ -1,8 +1,8 @@
 //! Promise: the pace follows the database. Under light load records are saved at once, under heavy
 //! load nearly as many as by the best fixed setting; when the database becomes slow, transactions
-//! stay short and nothing piles up, and when it is fast again, so are we. A whole house under virtual
-//! time, against a latency curve that was recorded on a real server, and beside it the same house
-//! with fixed settings.
+//! stay short and nothing piles up, and when it is fast again, so are we. A whole house under
+//! virtual time, against a latency curve that was recorded on a real server, and beside it the
+//! same house with fixed settings.
 
 #[path = "../house/mod.rs"]
 mod house;
