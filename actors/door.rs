@@ -9,6 +9,7 @@ use actix::prelude::SendError;
 use crate::batch::{HandedInBatch, PolledBatch};
 use crate::custody::{Custody, InHand};
 use crate::fence::Fence;
+use crate::pace::Pace;
 use crate::ports::CommitBoard;
 use crate::record::PartitionId;
 use crate::supervise::Ender;
@@ -22,6 +23,9 @@ pub trait Front: Send + Sync + 'static {
 
     /// The tickets of this house.
     fn budget(&self) -> &Budget;
+
+    /// How fast this house goes just now.
+    fn pace(&self) -> &Pace;
 
     /// Where saved positions are left for Kafka's own committed offsets.
     fn board(&self) -> &CommitBoard;

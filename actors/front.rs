@@ -13,6 +13,7 @@ use crate::decode::Decoder;
 use crate::door::{Door, Front};
 use crate::fence::Fence;
 use crate::gate::Gate;
+use crate::pace::Pace;
 use crate::parked::RetryPolicy;
 use crate::partition::PartitionActor;
 use crate::pipeline::Pipeline;
@@ -32,6 +33,7 @@ const NEWS_MAX: usize = 16;
 pub struct HouseFront<P: Pipeline> {
     pub(crate) params: HouseParams<P>,
     pub(crate) budget: Budget,
+    pub(crate) pace: Pace,
     pub(crate) board: CommitBoard,
     pub(crate) ledger: Ledger,
     pub(crate) hasher: DefaultHashBuilder,
@@ -82,6 +84,10 @@ impl<P: Pipeline> Front for HouseFront<P> {
 
     fn budget(&self) -> &Budget {
         &self.budget
+    }
+
+    fn pace(&self) -> &Pace {
+        &self.pace
     }
 
     fn board(&self) -> &CommitBoard {

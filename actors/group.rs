@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 
 use crate::batch::{Batch, GivenUp, WorkedBatch};
 use crate::decoded::Decoded;
+use crate::pace::{Busy, Pace};
 use crate::pipeline::Pipeline;
 use crate::ports::{BatchReport, CommitBoard, SessionId, Store};
 use crate::rows::RowBuffer;
@@ -17,20 +18,27 @@ use crate::rows::RowBuffer;
 #[derive(Clone)]
 pub(crate) struct Sessions {
     store: Arc<dyn Store>,
+    pace: Pace,
     free: Arc<(Mutex<Vec<SessionId>>, Notify)>,
 }
 
 impl Sessions {
-    pub(crate) fn new(store: Arc<dyn Store>, sessions: usize) -> Self {
+    pub(crate) fn new(store: Arc<dyn Store>, sessions: usize, pace: Pace) -> Self {
         let free = (0..sessions).rev().map(SessionId).collect();
-        Self { store, free: Arc::new((Mutex::new(free), Notify::new())) }
+        Self { store, pace, free: Arc::new((Mutex::new(free), Notify::new())) }
     }
 
     /// A session that nobody has.
     pub(crate) fn take(&self) -> Option<OpenSession> {
         let (free, _) = &*self.free;
         let session = free.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
-        Some(OpenSession { session, is_over: false, sessions: self.clone() })
+        let busy = self.pace.busy();
+        Some(OpenSession { session, is_over: false, busy, sessions: self.clone() })
+    }
+
+    /// Records of one group at most, just now.
+    pub(crate) fn records(&self) -> usize {
+        self.pace.now().records
     }
 
     /// Waits until a session has become free.
@@ -43,12 +51,18 @@ impl Sessions {
 pub(crate) struct OpenSession {
     session: SessionId,
     is_over: bool,
+    busy: Busy,
     sessions: Sessions,
 }
 
 impl OpenSession {
     pub(crate) fn id(&self) -> SessionId {
         self.session
+    }
+
+    /// Its group of `records` was saved.
+    pub(crate) fn saved(&self, records: usize) {
+        self.sessions.pace.group_saved(records, self.busy.elapsed());
     }
 
     /// Its transaction was committed or rolled back, or never begun.

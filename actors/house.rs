@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use crate::conservation::Ledger;
 use crate::front::HouseFront;
 use crate::health::{HealthBoard, HouseHealth};
+use crate::pace::Pace;
 use crate::pipeline::Pipeline;
 use crate::publisher::Published;
 use crate::register::Register;
@@ -62,6 +63,11 @@ impl<P: Pipeline> House<P> {
     /// How much it has published.
     pub fn published(&self) -> Published {
         self.published.clone()
+    }
+
+    /// How fast it goes.
+    pub fn pace(&self) -> Pace {
+        self.front.pace.clone()
     }
 
     /// Waits until the house cannot go on.

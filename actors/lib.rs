@@ -14,9 +14,9 @@
 //! Read it as a record would: [`door`] (how it comes in, under a [`ticket`]), [`partition`],
 //! [`context`], [`workers`], [`worker`] ([`in_flight`]: records
 //! whose work waits), [`persister`]; [`batch`] has the messages in that order,
-//! [`topology`] wires them; [`parked`] says how records come back, [`publisher`] how dead ones and
-//! messages go out. A user's code is behind [`pipeline`]; [`ports`] is what the house needs from
-//! outside; [`supervise`] says what happens when something dies.
+//! [`topology`] wires them; [`pace`] says how fast they go; [`parked`] says how records come back,
+//! [`publisher`] how dead ones and messages go out. A user's code is behind [`pipeline`]; [`ports`]
+//! is what the house needs from outside; [`supervise`] says what happens when something dies.
 
 pub mod arena;
 pub mod batch;
@@ -39,6 +39,7 @@ pub mod message;
 pub mod notices;
 pub mod own;
 pub mod own_writes;
+pub mod pace;
 pub mod parcel;
 pub mod parked;
 pub mod partition;

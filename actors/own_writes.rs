@@ -98,9 +98,10 @@ impl<P: Pipeline> OwnWritesLoader<P> {
     /// Takes out the ready batches that share the next transaction, one of a partition.
     fn next_group(&mut self) -> Vec<Ready<P>> {
         let (mut group, mut later, mut records) = (Vec::new(), VecDeque::new(), 0);
-        let mut partitions = HashSet::new();
+        let (mut partitions, most) =
+            (HashSet::new(), GROUP_RECORDS_MAX.min(self.sessions.records()));
         for decoded in self.ready.drain(..) {
-            let has_room = group.is_empty() || records < GROUP_RECORDS_MAX;
+            let has_room = group.is_empty() || records < most;
             if has_room && partitions.insert(decoded.batch.fence.incarnation()) {
                 records += decoded.batch.parcel.arena.len();
                 group.push(decoded);

@@ -15,14 +15,11 @@ use crate::error::SaveError;
 use crate::faults;
 use crate::group::{self, WorkedGroup};
 use crate::health::{Pulse, Signs};
+use crate::pace::{Pace, Permit};
 use crate::ports::{BatchReport, CommitBoard, SessionId, Store};
 use crate::relay::Bell;
 use crate::stage::Stage;
 use crate::supervise::{Backoff, Post, Watched};
-
-/// Records of one transaction at most, so that its locks are not held for long: about a quarter of
-/// a second of a server's time. A single batch may be larger.
-const TRANSACTION_RECORDS_MAX: usize = 50_000;
 
 /// How often batches of ended assignments are looked for, which no message would bring up again.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -65,11 +62,17 @@ type Places = BTreeMap<u32, WorkedBatch>;
 pub struct PersisterActor {
     session: SessionId,
     store: Arc<dyn Store>,
+    pace: Pace,
     board: CommitBoard,
     /// Rung when something is left to publish.
     bell: Bell,
     /// Batches by assignment and place: parts are gathered here until they are complete.
     gathered: BTreeMap<u64, Places>,
+    /// The assignment that the last transaction ended with: the next one begins behind it, so that
+    /// each has its turn where not all fit into one.
+    last: u64,
+    /// Whether it waits for its turn to begin a transaction.
+    in_line: bool,
     /// Since when the session has a transaction under way.
     saving_since: Option<Instant>,
     post: Post,
@@ -77,13 +80,24 @@ pub struct PersisterActor {
 
 impl PersisterActor {
     pub(crate) fn new(
-        session: SessionId,
-        store: Arc<dyn Store>,
+        (session, store): (SessionId, Arc<dyn Store>),
+        pace: Pace,
         board: CommitBoard,
         bell: Bell,
         post: Post,
     ) -> Self {
-        Self { session, store, board, bell, gathered: BTreeMap::new(), saving_since: None, post }
+        Self {
+            session,
+            store,
+            pace,
+            board,
+            bell,
+            gathered: BTreeMap::new(),
+            last: 0,
+            in_line: false,
+            saving_since: None,
+            post,
+        }
     }
 
     fn gather(&mut self, chunk: WorkedChunk) {
@@ -101,17 +115,37 @@ impl PersisterActor {
         place.chunks.push(chunk);
     }
 
-    /// Begins a transaction with everything whose turn has come, unless one is under way.
+    /// Begins a transaction with everything whose turn has come, unless one is under way; if as
+    /// many sessions as may have one under way, as soon as it is our turn.
     fn save(&mut self, ctx: &mut Context<Self>) {
-        if self.saving_since.is_some() {
+        if self.saving_since.is_some() || self.in_line || self.gathered.is_empty() {
             return;
         }
+        if let Some(permit) = self.pace.try_permit() {
+            return self.begin(permit, ctx);
+        }
+        self.in_line = true;
+        let permit = self.pace.clone().permit();
+        ctx.spawn(permit.into_actor(self).map(|permit, this, ctx| {
+            this.in_line = false;
+            this.begin(permit, ctx);
+        }));
+    }
+
+    /// What is gathered may still wait for other parts: then the permit goes to the next one.
+    fn begin(&mut self, permit: Permit, ctx: &mut Context<Self>) {
         let group = self.next_group();
         if group.is_empty() {
             return;
         }
         self.saving_since = Some(Instant::now());
-        let saving = save(self.store.clone(), self.session, group, self.post.pulse().clone());
+        let saving = Saving {
+            store: self.store.clone(),
+            session: self.session,
+            pace: self.pace.clone(),
+            pulse: self.post.pulse().clone(),
+        };
+        let saving = saving.run(group, permit);
         ctx.spawn(saving.into_actor(self).map(|(group, answer), this, ctx| {
             faults::point("PersisterActor", "Saved");
             this.saving_since = None;
@@ -122,17 +156,22 @@ impl PersisterActor {
         }));
     }
 
-    /// Takes out, for each partition, the complete batches whose turn it is, one after the other.
+    /// Takes out, for each partition, the complete batches whose turn it is, one after the other,
+    /// as many as one transaction may have just now.
     fn next_group(&mut self) -> Vec<WorkedBatch> {
-        let (mut group, mut records) = (Vec::new(), 0);
-        for places in self.gathered.values_mut() {
+        let (mut group, mut records, most) = (Vec::new(), 0, self.pace.now().records);
+        let ids: Vec<u64> = self.gathered.keys().copied().collect();
+        let first = ids.partition_point(|id| *id <= self.last);
+        for id in ids[first..].iter().chain(&ids[..first]) {
+            let Some(places) = self.gathered.get_mut(id) else { continue };
             // One of an older attempt would stand before those whose turn it is.
             places.retain(|_, worked| worked.batch.is_current());
             let mut turn = None;
-            while records < TRANSACTION_RECORDS_MAX {
+            while records < most {
                 let Some(batch) = take_next(places, turn) else { break };
                 records += batch.batch.parcel.arena.len();
                 turn = Some(batch.batch.turn + 1);
+                self.last = *id;
                 group.push(batch);
             }
         }
@@ -186,6 +225,9 @@ impl PersisterActor {
         let store = self.store.clone();
         let saving = async move {
             let answer = store.save_open(session.id(), &batches, &changes).await;
+            if answer.is_ok() {
+                session.saved(records_of(&batches));
+            }
             session.is_over();
             (batches, answer, session)
         };
@@ -226,36 +268,61 @@ fn take_next(places: &mut Places, turn: Option<u32>) -> Option<WorkedBatch> {
     (in_turn && worked.is_complete() && is_wanted).then(|| first.remove())
 }
 
-/// Saves a group, for as long as the environment makes it wait and anybody wants it saved.
-async fn save(
+/// What it takes to save a group.
+struct Saving {
     store: Arc<dyn Store>,
     session: SessionId,
-    group: Vec<WorkedBatch>,
+    pace: Pace,
     pulse: Pulse,
-) -> (Vec<WorkedBatch>, Result<Vec<BatchReport>, SaveError>) {
-    let mut backoff = Backoff::for_outage();
-    loop {
-        let answer = store.save(session, &group).await;
-        match &answer {
-            Err(SaveError::RetryNow(reason)) => {
-                warn!(session = session.0, reason, "transaction is done again");
-            }
-            // A single record cannot be halved.
-            Err(SaveError::TooSlow(reason)) if records_of(&group) > group.len() => {
-                warn!(session = session.0, reason, "goes on with smaller transactions");
-                pulse.goes_on();
-                return (group, answer);
-            }
-            Err(SaveError::Retry(reason) | SaveError::TooSlow(reason)) => {
-                warn!(session = session.0, reason, "cannot save yet");
-                pulse.waits(reason);
-                backoff.wait().await;
-            }
-            _ => {
-                pulse.goes_on();
-                return (group, answer);
+}
+
+impl Saving {
+    /// Saves a group, for as long as the environment makes it wait and anybody wants it saved.
+    async fn run(
+        self,
+        group: Vec<WorkedBatch>,
+        mut permit: Permit,
+    ) -> (Vec<WorkedBatch>, Result<Vec<BatchReport>, SaveError>) {
+        let (session, mut backoff) = (self.session.0, Backoff::for_outage());
+        loop {
+            let answer = self.attempt(&group).await;
+            match &answer {
+                Err(SaveError::RetryNow(reason)) => {
+                    warn!(session, reason, "transaction is done again");
+                }
+                // A single record cannot be halved.
+                Err(SaveError::TooSlow(reason)) if records_of(&group) > group.len() => {
+                    warn!(session, reason, "goes on with smaller transactions");
+                    self.pulse.goes_on();
+                    return (group, answer);
+                }
+                Err(SaveError::Retry(reason) | SaveError::TooSlow(reason)) => {
+                    warn!(session, reason, "cannot save yet");
+                    self.pulse.waits(reason);
+                    // Somebody else may be luckier meanwhile.
+                    drop(permit);
+                    backoff.wait().await;
+                    permit = self.pace.clone().permit().await;
+                }
+                _ => {
+                    self.pulse.goes_on();
+                    return (group, answer);
+                }
             }
         }
+    }
+
+    /// One transaction. Its pace is noted, whatever comes of it.
+    async fn attempt(&self, group: &[WorkedBatch]) -> Result<Vec<BatchReport>, SaveError> {
+        let (busy, records) = (self.pace.busy(), records_of(group));
+        let answer = self.store.save(self.session, group).await;
+        match &answer {
+            Ok(_) => self.pace.saved(records, busy.elapsed()),
+            Err(SaveError::TooSlow(_)) => self.pace.too_slow(records),
+            Err(SaveError::Retry(_)) => self.pace.outage(),
+            Err(_) => {}
+        }
+        answer
     }
 }
 

@@ -74,6 +74,14 @@ impl Budget {
         out(self.limits.bytes, &self.free.bytes)
     }
 
+    /// The share of the tickets that is out, in records or in bytes, whichever is larger; more than
+    /// 1 after a huge record.
+    pub fn share_out(&self) -> f64 {
+        let share = |out: u64, limit: u64| out as f64 / limit.max(1) as f64;
+        let records = share(self.records_out(), self.limits.records);
+        records.max(share(self.bytes_out(), self.limits.bytes))
+    }
+
     /// Whether every ticket is at home: nothing is in the house.
     pub fn is_drained(&self) -> bool {
         self.free.batches.load(SeqCst) == i64::from(self.limits.batches)

@@ -20,6 +20,7 @@ use crate::health_actor::HealthActor;
 use crate::in_flight::InFlightLimits;
 use crate::own::OwnActors;
 use crate::own_writes::OwnWritesLoader;
+use crate::pace::{Pace, PaceRules};
 use crate::parked::RetryPolicy;
 use crate::persister::{PersisterActor, PersisterStages, Persisters};
 use crate::pipeline::{Order, Pipeline};
@@ -62,6 +63,8 @@ pub struct HouseParams<P: Pipeline> {
     pub workers: usize,
     /// Saving sessions, with one persister each.
     pub sessions: usize,
+    /// What batches, transactions and sessions are held to.
+    pub pace: PaceRules,
     /// What `work` may have in flight.
     pub in_flight: InFlightLimits,
     /// Offsets and rows.
@@ -100,7 +103,8 @@ impl<P: Pipeline> House<P> {
         let end = builder.supervisor(&health, news);
         let published = builder.published.clone();
         let front = HouseFront {
-            budget: Budget::new(builder.params.budget),
+            budget: builder.budget,
+            pace: builder.pace,
             hasher: DefaultHashBuilder::default(),
             board: builder.board,
             ledger: Ledger::default(),
@@ -118,6 +122,8 @@ impl<P: Pipeline> House<P> {
 /// Says how each stage is started, upon the one behind it.
 struct Builder<P: Pipeline> {
     params: HouseParams<P>,
+    budget: Budget,
+    pace: Pace,
     board: CommitBoard,
     register: Register,
     bell: Bell,
@@ -139,8 +145,11 @@ impl<P: Pipeline> Builder<P> {
             health: Stage::new("HealthActor"),
             gone: Stage::new("HealthActor"),
         };
+        let budget = Budget::new(params.budget);
         Self {
+            pace: Pace::new(params.pace, budget.clone()),
             params,
+            budget,
             board: CommitBoard::default(),
             register: Register::default(),
             bell: Bell::default(),
@@ -184,7 +193,7 @@ impl<P: Pipeline> Builder<P> {
         let threads = [self.threads.start("save"), self.threads.start("save")];
         let stages = (0..self.params.sessions).map(|session| {
             let (store, board) = (self.params.store.clone(), self.board.clone());
-            let (name, bell) = ("PersisterActor", self.bell.clone());
+            let (name, bell, pace) = ("PersisterActor", self.bell.clone(), self.pace.clone());
             let stages = PersisterStages { chunks: Stage::new(name), groups: Stage::new(name) };
             let place = stages.clone();
             // At worst all parts of all batches are pinned to one session.
@@ -193,7 +202,8 @@ impl<P: Pipeline> Builder<P> {
                 (who, threads[session % threads.len()], self.chunks()),
                 move |post| {
                     let (store, board, bell) = (store.clone(), board.clone(), bell.clone());
-                    PersisterActor::new(SessionId(session), store, board, bell, post)
+                    let by = (SessionId(session), store);
+                    PersisterActor::new(by, pace.clone(), board, bell, post)
                 },
                 move |actor| {
                     place.chunks.take_over(actor.clone().recipient());
@@ -276,7 +286,8 @@ impl<P: Pipeline> Builder<P> {
     ) -> Stage<DecodedBatch<P>> {
         let (stage, name) = (Stage::new("OwnWritesLoader"), self.params.name.clone());
         let (place, board) = (stage.clone(), self.board.clone());
-        let sessions = Sessions::new(self.params.store.clone(), self.params.sessions);
+        let store = self.params.store.clone();
+        let sessions = Sessions::new(store, self.params.sessions, self.pace.clone());
         let thread = self.threads.start("context");
         self.child(
             (Who::Standing("OwnWritesLoader", 0), thread, self.batches()),

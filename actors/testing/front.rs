@@ -12,6 +12,7 @@ use crate::batch::{HandedInBatch, PolledBatch};
 use crate::conservation::Settled;
 use crate::door::{Door, Front};
 use crate::fence::Fence;
+use crate::pace::{Pace, PaceRules};
 use crate::ports::{CommitBoard, Source};
 use crate::record::{NextOffset, PartitionId, Record};
 use crate::supervise::Ender;
@@ -119,6 +120,7 @@ fn own(record: &Record<'_>) -> SavedRecord {
 pub struct CollectingFront {
     shelf: Shelf,
     budget: Budget,
+    pace: Pace,
     board: CommitBoard,
     source: Arc<dyn Source>,
     held: Arc<AtomicBool>,
@@ -143,6 +145,7 @@ impl CollectingFront {
         let (system, arbiter) = receive.recv().expect("the system starts");
         Arc::new(Self {
             shelf,
+            pace: Pace::new(PaceRules::fixed(1), Budget::new(limits)),
             budget: Budget::new(limits),
             board: CommitBoard::default(),
             source,
@@ -211,6 +214,10 @@ impl Front for CollectingFront {
 
     fn budget(&self) -> &Budget {
         &self.budget
+    }
+
+    fn pace(&self) -> &Pace {
+        &self.pace
     }
 
     fn board(&self) -> &CommitBoard {

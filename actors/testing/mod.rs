@@ -24,5 +24,5 @@ pub use source::MemorySource;
 pub use store::{MemoryStore, SavedRow};
 pub use tally::{Tally, TallyContext, TallyRow, tally_value};
 pub use waits::{Waiting, Waits};
-pub use weather::Fault;
+pub use weather::{Fault, SaveTime};
 pub use worked::{Given, home, work, work_due};

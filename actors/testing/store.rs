@@ -14,7 +14,7 @@ use super::outbox::MemoryOutbox;
 use super::own_writes::Accounts;
 use super::shelf::{Shelf, ShelvedRecord};
 use super::tally::{Tally, TallyContext, TallyKeys};
-use super::weather::{Fault, Weather};
+use super::weather::{Fault, SaveTime, Weather};
 use crate::batch::{Batch, WorkedBatch};
 use crate::conservation::Settled;
 use crate::error::{SaveError, StoreError};
@@ -65,6 +65,11 @@ impl MemoryStore {
     /// as `seed` has it; `None`: no longer.
     pub fn set_weather(&self, seed: Option<u64>) {
         self.weather.set(seed);
+    }
+
+    /// Saves take this long from here on, instead of the latency.
+    pub fn set_save_time(&self, save_time: SaveTime) {
+        self.weather.set_save_time(save_time);
     }
 
     /// A query that changes rows: refused before it is carried out, answered, or carried out with
@@ -344,7 +349,8 @@ impl Store for MemoryStore {
         group: &'a [WorkedBatch],
     ) -> BoxFuture<'a, Result<Vec<BatchReport>, SaveError>> {
         async move {
-            self.weather.answer_time().await;
+            let records = group.iter().map(|worked| worked.batch.parcel.arena.len()).sum();
+            self.weather.save_time(records).await;
             let mut content = self.lock();
             let fault = content.faults.pop_front().or_else(|| self.weather.save_fault());
             let settled = |reports: Vec<BatchReport>| {

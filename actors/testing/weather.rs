@@ -1,5 +1,6 @@
 //! How a [`super::MemoryStore`] answers: how late, and whether at all.
 
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,22 +17,50 @@ pub enum Fault {
     RolledBackUnheard,
 }
 
+/// How long a save takes: by how many are under way, this one included, and by its records.
+pub type SaveTime = Arc<dyn Fn(usize, usize) -> Duration + Send + Sync>;
+
 /// Cheap to clone; all clones are one weather.
 #[derive(Clone, Default)]
 pub(super) struct Weather {
     latency: Duration,
     rng: Arc<Mutex<Option<fastrand::Rng>>>,
+    save_time: Arc<Mutex<Option<SaveTime>>>,
+    saving: Arc<AtomicUsize>,
+}
+
+/// A save that is under way.
+struct UnderWay<'a>(&'a AtomicUsize);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
 }
 
 impl Weather {
     /// Fair: answers take `latency`.
     pub(super) fn new(latency: Duration) -> Self {
-        Self { latency, rng: Arc::default() }
+        Self { latency, ..Self::default() }
     }
 
     /// As `seed` has it; `None`: fair again.
     pub(super) fn set(&self, seed: Option<u64>) {
         *self.lock() = seed.map(fastrand::Rng::with_seed);
+    }
+
+    /// Saves take this long from here on.
+    pub(super) fn set_save_time(&self, save_time: SaveTime) {
+        *self.save_time.lock().unwrap_or_else(PoisonError::into_inner) = Some(save_time);
+    }
+
+    /// Waits for as long as the store takes to save `records`.
+    pub(super) async fn save_time(&self, records: usize) {
+        let save_time = self.save_time.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(save_time) = save_time else { return self.answer_time().await };
+        let saving = self.saving.fetch_add(1, SeqCst) + 1;
+        let _under_way = UnderWay(&self.saving);
+        tokio::time::sleep(save_time(saving, records)).await;
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<fastrand::Rng>> {

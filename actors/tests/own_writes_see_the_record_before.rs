@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use hashbrown::HashMap;
-use house::{Fixture, Rules};
+use house::{Fixture, Rules, brisk};
 use longshore_actors::door::Front;
 use longshore_actors::faults;
 use longshore_actors::in_flight::InFlightLimits;
@@ -111,6 +111,7 @@ impl Schedule {
             supervision,
             retry: RetryPolicy::default(),
             in_flight: InFlightLimits::default(),
+            pace: brisk(2),
         };
         let mut fixture = Fixture::build(Arc::new(Ledger), (store, context), rules, values);
         fixture.batch_records = rng.usize(1..40);

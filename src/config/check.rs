@@ -13,6 +13,7 @@ use bytesize::ByteSize;
 use super::error::{ConfigError, Problem};
 use super::layers::Layers;
 use super::memory::Share;
+use super::pace;
 use super::pipeline::{self, Kind, PipelineConfig};
 use super::raw::{RawCommit, RawConfig, RawDatabase, RawHttp, RawKafka};
 use super::secret::{Secret, has_password};
@@ -128,12 +129,16 @@ fn check(checks: &mut Checks<'_>, raw: RawConfig, kinds: &[Kind]) -> Option<Conf
     let drain_limit = checks.duration(&["drain_limit"], raw.drain_limit, DRAIN_LIMIT, seconds);
     let kafka = check_kafka(checks, raw.kafka);
     let http = check_http(checks, raw.http);
+    let database = check_database(checks, raw.database);
+    if let Some(database) = &database {
+        pace::check_connections(checks, &pipelines, database.connections);
+    }
     Some(Config {
         memory_bytes,
         workers: usize::try_from(workers).unwrap_or(usize::MAX),
         drain_limit,
         kafka,
-        database: check_database(checks, raw.database)?,
+        database: database?,
         http,
         pipelines,
         kinds: kinds.iter().map(|kind| kind.name).collect(),

@@ -8,6 +8,7 @@ mod error;
 mod landing;
 mod layers;
 mod memory;
+mod pace;
 mod pipeline;
 mod raw;
 mod secret;
@@ -21,12 +22,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use longshore_actors::pace::PaceRules;
 use longshore_actors::ticket::BudgetLimits;
 
 pub use self::error::{ConfigError, Problem};
 pub use self::landing::{ColumnForm, DEFAULT_TABLE, LandingConfig, default_table};
 pub use self::layers::Layers;
 use self::memory::Share;
+pub use self::pace::PaceConfig;
 pub use self::pipeline::{BatchLimits, Kind, PipelineConfig};
 pub use self::secret::Secret;
 pub use crate::postgres::budget::DeadLetterBudget;
@@ -165,6 +168,11 @@ impl Config {
             bytes: written.bytes.min(share.batch_bytes_max()),
             linger: written.linger,
         }
+    }
+
+    /// What the pace of `pipeline` is held to.
+    pub fn pace(&self, pipeline: &PipelineConfig) -> PaceRules {
+        pipeline.pace.rules(&pipeline.batch, self.database.connections)
     }
 
     /// What works, but not as written: a line for each, worth a warning at start.

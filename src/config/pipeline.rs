@@ -11,6 +11,7 @@ use longshore_actors::pipeline::Order;
 
 use super::check::{Checks, Key};
 use super::landing::{self, LandingConfig};
+use super::pace::{self, PaceConfig};
 use super::raw::{RawBatch, RawBudget, RawFate, RawLookup, RawPipeline, RawRetry, RawWork};
 use super::values::{AgeChoice, BudgetChoice, List, Written};
 use crate::positions::StartPosition;
@@ -55,6 +56,8 @@ pub struct PipelineConfig {
     pub landing: LandingConfig,
     /// The bounds of a batch as written; [`super::Config::batch`] fits them into the memory.
     pub batch: BatchLimits,
+    /// How batches, transactions and connections follow what is measured.
+    pub pace: PaceConfig,
     /// How old what is looked up may be.
     pub lookups: LookupRules,
     /// What may wait for a service at a time, and how long.
@@ -109,6 +112,8 @@ pub(super) fn check(
             checks.refuse(&key("dead_letter_topic"), text);
         }
     }
+    let batch = check_batch(checks, name, raw.batch);
+    let pace = pace::check(checks, name, raw.pace, &batch);
     Some(PipelineConfig {
         name: name.to_owned(),
         kind: kind?.name,
@@ -118,7 +123,8 @@ pub(super) fn check(
         start: raw.start,
         format: raw.format,
         landing,
-        batch: check_batch(checks, name, raw.batch),
+        batch,
+        pace,
         lookups: LookupRules {
             freshness: check_age(checks, &key("max_age"), raw.max_age).unwrap_or_default(),
             by_name: check_lookups(checks, name, raw.lookups, kind),

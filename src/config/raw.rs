@@ -69,6 +69,7 @@ pub(super) struct RawPipeline {
     pub(super) key: Option<ColumnForm>,
     pub(super) value: Option<ColumnForm>,
     pub(super) batch: RawBatch,
+    pub(super) pace: RawPace,
     pub(super) max_age: Option<AgeChoice>,
     pub(super) cached_rows: Option<Written<u64>>,
     pub(super) lookups: BTreeMap<String, RawLookup>,
@@ -85,6 +86,17 @@ pub(super) struct RawBatch {
     pub(super) records: Option<Written<u64>>,
     pub(super) bytes: Option<Written<ByteSize>>,
     pub(super) linger: Option<Written<Duration>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table, written [pipelines.NAME.pace]")]
+pub(super) struct RawPace {
+    pub(super) adapt: Option<Written<bool>>,
+    pub(super) transaction: Option<Written<Duration>>,
+    pub(super) linger_min: Option<Written<Duration>>,
+    pub(super) records_min: Option<Written<u64>>,
+    pub(super) records_max: Option<Written<u64>>,
+    pub(super) connections_min: Option<Written<u64>>,
 }
 
 #[derive(Default, Deserialize)]

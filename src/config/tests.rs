@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use longshore_actors::in_flight::InFlightLimits;
+use longshore_actors::pace::Bounds;
 use longshore_actors::pipeline::Order;
 
 use super::*;
@@ -99,6 +100,12 @@ fn everything_that_can_be_written_is_taken() {
         format = "json"
         dead_letter_topic = "ads.events.dead-letter"
         batch = { records = 10_000, bytes = "8 MiB", linger = "50 ms" }
+        pace.adapt = false
+        pace.transaction = "1 s"
+        pace.linger_min = "2 ms"
+        pace.records_min = 9
+        pace.records_max = 20_000
+        pace.connections_min = 2
         dead_letter_budget = { ratio = 0.25, window = 100, per_minute = 600 }
         work = { in_flight = 16, timeout = "2 s" }
         retry = { first = "100 ms", max = "1 h", attempts = 3, lane_records = 5 }
@@ -117,10 +124,39 @@ fn everything_that_can_be_written_is_taken() {
         ("ads", StartPosition::Latest, Some(Order::Unordered))
     );
     assert_eq!(eu.dead_letter_topic.as_deref(), Some("ads.events.dead-letter"));
+    let linger = Bounds { min: Duration::from_millis(2), max: Duration::from_millis(50) };
+    let (records, sessions) = (Bounds { min: 9, max: 20_000 }, Bounds { min: 2, max: 2 });
+    let target = Duration::from_secs(1);
+    assert_eq!(config.pace(eu), PaceRules { adapts: false, target, linger, records, sessions });
     let work = InFlightLimits { records: 16, timeout: Duration::from_secs(2) };
     assert_eq!(eu.work, work);
     let budget = DeadLetterBudget { ratio: 0.25, window: 100, per_minute: 600 };
     assert_eq!(eu.dead_letter_budget, Some(budget));
+}
+
+#[test]
+fn floors_of_the_pace_are_under_their_ceilings() {
+    let of = |toml: &str| format!("[pipelines.ads]\n{toml}");
+    let config = built(&of("batch = { records = 100_000, linger = \"0 s\" }"), &[]);
+    let pace = config.pace(&config.pipelines[0]);
+    assert!(pace.adapts && pace.linger.min == pace.linger.max && pace.records.max == 100_000);
+    for (toml, told) in [
+        (
+            "pace.linger_min = \"51 ms\"",
+            "pace.linger_min = \"51 ms\" (longshore.toml): must not be",
+        ),
+        ("pace.records_max = 9999", "pace.records_max = 9999 (longshore.toml): must not be less"),
+        (
+            "pace.records_min = 50_001",
+            "pace.records_min = 50001 (longshore.toml): must not be more",
+        ),
+        ("pace.connections_min = 5", "pace.connections_min = 5 (longshore.toml): must not be more"),
+        ("pace.transaction = \"1 ms\"", "must be from 5ms to 1m"),
+        ("pace.adapt = \"maybe\"", "must be true or false"),
+    ] {
+        let error = error(&of(toml), &[]);
+        assert!(error.contains(told), "{error}");
+    }
 }
 
 #[test]

@@ -38,6 +38,14 @@ impl Scalar for f64 {
     }
 }
 
+impl Scalar for bool {
+    const EXPECTED: &'static str = "true or false";
+
+    fn from_text(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+}
+
 impl Scalar for Duration {
     const EXPECTED: &'static str = "a duration with its unit, such as \"50 ms\" or \"1m 30s\"";
 

@@ -30,6 +30,9 @@ const PARKED_RECORDS: &str = "longshore_parked_records";
 const ACTOR_RESTARTS_TOTAL: &str = "longshore_actor_restarts_total";
 const REBALANCES_TOTAL: &str = "longshore_rebalances_total";
 const PUBLISHED_TOTAL: &str = "longshore_published_total";
+const PACE_LINGER: &str = "longshore_pace_linger_seconds";
+const PACE_RECORDS: &str = "longshore_pace_transaction_records";
+const PACE_SESSIONS: &str = "longshore_pace_sessions";
 const FENCED_TOTAL: &str = "longshore_fenced_total";
 
 /// What can be started again, so that its series is there before it ever is.
@@ -71,6 +74,7 @@ impl Metrics {
             describe();
             records(pipelines);
             published(pipelines);
+            pace(pipelines);
             totals(pipelines);
         });
         let histograms = self.0.map(PrometheusHandle::render).unwrap_or_default();
@@ -106,6 +110,9 @@ fn describe() {
     describe_counter!(ACTOR_RESTARTS_TOTAL, "Actors that were started again");
     describe_counter!(REBALANCES_TOTAL, "Rebalances of the consumer group that met us");
     describe_counter!(PUBLISHED_TOTAL, "Messages that the brokers acknowledged, by kind");
+    describe_gauge!(PACE_LINGER, Unit::Seconds, "How long a batch waits for company just now");
+    describe_gauge!(PACE_RECORDS, "Records that a transaction may have just now");
+    describe_gauge!(PACE_SESSIONS, "Connections that may save at a time just now");
     describe_counter!(FENCED_TOTAL, "Partitions that another owner took while they were ours");
 }
 
@@ -141,6 +148,17 @@ fn published(pipelines: &[PipelineSnapshot]) {
             let labels = [("pipeline", pipeline.name.clone()), ("kind", kind.to_owned())];
             counter!(PUBLISHED_TOTAL, &labels).absolute(messages);
         }
+    }
+}
+
+/// How fast each pipeline goes that runs.
+fn pace(pipelines: &[PipelineSnapshot]) {
+    for pipeline in pipelines {
+        let Some(pace) = pipeline.pace else { continue };
+        let labels = [("pipeline", pipeline.name.clone())];
+        gauge!(PACE_LINGER, &labels).set(pace.linger.as_secs_f64());
+        gauge!(PACE_RECORDS, &labels).set(pace.records as f64);
+        gauge!(PACE_SESSIONS, &labels).set(pace.sessions as f64);
     }
 }
 

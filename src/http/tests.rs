@@ -29,6 +29,7 @@ fn well(now: Instant) -> PipelineSnapshot {
         stored: hashbrown::HashMap::new(),
         fenced: 0,
         published: [(Kind::DeadLetter, 0), (Kind::Outbox, 0)],
+        pace: None,
         health,
         consumer,
         parked: Parked::default(),

@@ -21,7 +21,8 @@ use super::assignment;
 use super::errors;
 use super::ffi::{self, PartitionHandle, ReadBuffer};
 use super::obstacle::Obstacle;
-use super::partition_reader::{PartitionReader, ReadRules, ReaderState, Visit};
+use super::partition_reader::{PartitionReader, ReaderState, Visit};
+use super::read_rules::ReadRules;
 use super::rebalance::{Change, Rebalancer};
 use super::source::Command;
 use super::status::PartitionStatus;
@@ -234,12 +235,12 @@ impl<'c> ConsumerLoop<'c> {
     /// Visits each partition once, a batch each, beginning with another one each time.
     fn sweep(&mut self) -> Visit {
         let mut all = Visit::default();
-        let count = self.readers.len();
+        let (count, rules) = (self.readers.len(), self.rules.at(self.context.front.pace().now()));
         self.first = (self.first + 1).checked_rem(count).unwrap_or(0);
         for index in (self.first..count).chain(0..self.first) {
             let (reader, now) = (&mut self.readers[index], Instant::now());
             let budget = self.context.front.budget();
-            match reader.visit(&self.rules, budget, &mut self.buffer, now) {
+            match reader.visit(&rules, budget, &mut self.buffer, now) {
                 Ok(visit) => {
                     all.more |= visit.more;
                     all.pending |= visit.pending;

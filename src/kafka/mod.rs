@@ -17,6 +17,7 @@ pub mod positions;
 pub mod producer_properties;
 pub mod properties;
 pub mod publisher;
+mod read_rules;
 mod rebalance;
 mod source;
 mod status;

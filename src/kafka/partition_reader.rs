@@ -11,7 +11,6 @@ use std::time::Instant;
 use longshore_actors::arena::RecordArena;
 use longshore_actors::batch::{Parcel, PolledBatch};
 use longshore_actors::door::Door;
-use longshore_actors::format::Format;
 use longshore_actors::ports::{Halt, StopReason};
 use longshore_actors::record::{NextOffset, PartitionId};
 use longshore_actors::stages;
@@ -19,8 +18,8 @@ use longshore_actors::ticket::{Budget, Ticket};
 
 use super::ffi::{PartitionHandle, Polled, PolledRecord, ReadBuffer};
 use super::obstacle::{Obstacle, judge};
+use super::read_rules::ReadRules;
 use super::status::PartitionState;
-use super::thread::BatchLimits;
 
 /// What a record is taken for before the first one was seen: few are read at first.
 const FIRST_RECORD_BYTES: usize = 64 * 1024;
@@ -28,14 +27,6 @@ const FIRST_RECORD_BYTES: usize = 64 * 1024;
 const MISPLACED_MAX: u32 = 3;
 /// The first arena of a partition.
 const FIRST_ARENA_BYTES: usize = 256 * 1024;
-
-/// What holds for each partition of one consumer.
-#[derive(Clone, Copy)]
-pub(super) struct ReadRules {
-    pub(super) limits: BatchLimits,
-    pub(super) batches_ahead: usize,
-    pub(super) format: Format,
-}
 
 /// One assigned partition.
 pub(super) struct PartitionReader<'c> {

@@ -17,8 +17,8 @@ use tokio::sync::watch;
 
 use super::commit::Commits;
 use super::consumer_loop;
-use super::partition_reader::ReadRules;
 use super::properties::{self, PropertyError, Settings};
+use super::read_rules::ReadRules;
 use super::rebalance::{Assigned, Rebalancer};
 use super::source::{Command, Commands};
 use super::status::ConsumerStatus;

@@ -1,6 +1,7 @@
 //! The service: starts the configured pipelines side by side, runs them until a signal or until the
 //! end, drains them. One pipeline that fails does not stop another.
 
+mod cpu;
 mod database_watch;
 mod pipeline;
 mod ready;
@@ -128,6 +129,7 @@ impl Service {
             .collect::<Result<_, _>>()?;
         await_tables(&pool, view).await?;
         runtime.handle().spawn(database_watch::watch(view.clone(), pool.clone(), config));
+        runtime.handle().spawn(cpu::watch(view.clone()));
         view.all_wait("is started after the pipelines before it");
         let mut ready = Vec::new();
         for pipeline in &config.pipelines {

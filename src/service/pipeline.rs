@@ -130,6 +130,7 @@ impl Start<'_> {
             workers: self.config.workers,
             in_flight: self.pipeline.work,
             sessions: self.config.database.connections,
+            pace: self.config.pace(self.pipeline),
             store,
             context: P::Context::source::<P>(&parts),
             source: source.clone(),

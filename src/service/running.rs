@@ -46,8 +46,8 @@ impl<P: Pipeline> Standing for House<P> {
 
     fn parts(&self, consumer: ConsumerStatus) -> Parts {
         let (ledger, register) = (House::ledger(self).clone(), self.register());
-        let published = self.published();
-        Parts { ledger, health: self.health_board(), register, published, consumer }
+        let (published, pace) = (self.published(), self.pace());
+        Parts { ledger, health: self.health_board(), register, pace, published, consumer }
     }
 
     fn down(&self) -> LocalBoxFuture<'_, HouseDown> {

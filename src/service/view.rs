@@ -7,6 +7,7 @@ use std::time::Instant;
 use hashbrown::HashMap;
 use longshore_actors::conservation::{Conservation, Ledger};
 use longshore_actors::health::{HealthBoard, HouseHealth};
+use longshore_actors::pace::{Pace, PaceNow};
 use longshore_actors::publisher::{Kind, Published};
 use longshore_actors::record::{NextOffset, PartitionId};
 use longshore_actors::topology::Register;
@@ -36,6 +37,7 @@ pub(super) struct Parts {
     pub(super) ledger: Ledger,
     pub(super) health: HealthBoard,
     pub(super) register: Register,
+    pub(super) pace: Pace,
     pub(super) published: Published,
     pub(super) consumer: ConsumerStatus,
 }
@@ -90,6 +92,8 @@ pub struct PipelineSnapshot {
     pub fenced: u64,
     /// Dead records and messages of the outbox that the brokers acknowledged, repeats included.
     pub published: [(Kind, u64); 2],
+    /// How fast it goes, while it runs.
+    pub pace: Option<PaceNow>,
     /// Its actors.
     pub health: HouseHealth,
     /// Its consumer thread.
@@ -178,6 +182,13 @@ impl ServiceView {
         }
     }
 
+    /// Takes in which share of its processors the process uses, from 0 to 1.
+    pub(super) fn cpu(&self, share: f64) {
+        for parts in self.lock().iter().filter_map(|one| one.parts.as_ref()) {
+            parts.pace.set_cpu(share);
+        }
+    }
+
     fn turn(&self, pipeline: &str, phase: Phase) {
         let mut shown = self.lock();
         if let Some(one) = shown.iter_mut().find(|one| one.config.name == pipeline) {
@@ -241,6 +252,7 @@ impl Shown {
             stored: stored.into_iter().map(|(id, position)| (id, position.expected)).collect(),
             fenced: parts.map_or(0, |parts| parts.ledger.fenced()),
             published: self.published(),
+            pace: parts.map(|parts| parts.pace.now()),
             health: parts.map(|parts| parts.health.snapshot()).unwrap_or_default(),
             consumer: parts.map(|parts| parts.consumer.snapshot()).unwrap_or_default(),
             parked: self.parked,

@@ -1,5 +1,7 @@
 //! All that one promise needs, on its own: a database, a topic, reference data, the service.
 
+use std::path::PathBuf;
+
 use tempfile::TempDir;
 
 use super::database::Database;
@@ -91,6 +93,13 @@ impl Stage {
     /// The service without any configuration.
     pub(crate) fn bare_service(&self) -> Service {
         Service::bare(self.directory.path())
+    }
+
+    /// A file with this content, beside the service's.
+    pub(crate) fn file(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.directory.path().join(name);
+        std::fs::write(&path, content).expect("the file is written");
+        path
     }
 
     /// A generator for the stage's topic.

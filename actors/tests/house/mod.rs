@@ -10,6 +10,7 @@ use longshore_actors::door::{Door, Front};
 use longshore_actors::gate::Gate;
 use longshore_actors::health::ActorState;
 use longshore_actors::in_flight::InFlightLimits;
+use longshore_actors::pace::{Bounds, PaceRules};
 use longshore_actors::parked::RetryPolicy;
 use longshore_actors::pipeline::{Order, Pipeline};
 use longshore_actors::ports::ContextSource;
@@ -33,6 +34,17 @@ pub(crate) struct Fixture<P: Pipeline = Tally> {
 
 pub(crate) const ROOMY: BudgetLimits =
     BudgetLimits { records: 10_000, bytes: 1 << 20, batches: 256 };
+
+/// A pace that adapts within milliseconds, so that every promise is tried with one that does.
+pub(crate) fn brisk(sessions: usize) -> PaceRules {
+    PaceRules {
+        adapts: true,
+        target: Duration::from_millis(20),
+        linger: Bounds { min: Duration::ZERO, max: Duration::from_millis(50) },
+        records: Bounds { min: 20, max: 1000 },
+        sessions: Bounds { min: 1, max: sessions },
+    }
+}
 
 /// Keys of each partition.
 const KEYS: i64 = 7;
@@ -99,7 +111,8 @@ impl Fixture {
     ) -> Self {
         let store = MemoryStore::new(latency);
         let context = ContextSource::Lookups(Arc::new(store.clone()));
-        let rules = Rules { placement, order, budget, supervision, retry, in_flight };
+        let pace = brisk(2);
+        let rules = Rules { placement, order, budget, supervision, retry, in_flight, pace };
         Self::build(Arc::new(Tally::default()), (store, context), rules, values)
     }
 }
@@ -113,6 +126,7 @@ pub(crate) struct Rules {
     pub(crate) supervision: Supervision,
     pub(crate) retry: RetryPolicy,
     pub(crate) in_flight: InFlightLimits,
+    pub(crate) pace: PaceRules,
 }
 
 impl<P: Pipeline> Fixture<P> {
@@ -123,7 +137,7 @@ impl<P: Pipeline> Fixture<P> {
         rules: Rules,
         values: HashMap<PartitionId, Vec<Vec<u8>>>,
     ) -> Self {
-        let Rules { placement, order, budget, supervision, retry, in_flight } = rules;
+        let Rules { placement, order, budget, supervision, retry, in_flight, pace } = rules;
         let source = MemorySource::default();
         store.set_retry(retry);
         let publisher = MemoryPublisher::default();
@@ -139,7 +153,8 @@ impl<P: Pipeline> Fixture<P> {
             budget,
             workers: 3,
             in_flight,
-            sessions: 2,
+            sessions: pace.sessions.max,
+            pace,
             store: Arc::new(store.clone()),
             context,
             source: Arc::new(source.clone()),

@@ -1,0 +1,288 @@
+//! The pace of a house: how long batches wait for company, how many records go into one
+//! transaction, and how many saving sessions have one under way. Each follows what is measured,
+//! between a floor and a ceiling; switched off, the ceilings hold.
+//!
+//! | what | floor, ceiling | follows |
+//! |---|---|---|
+//! | linger | [`PaceRules::linger`] | the *pressure*: the largest of three shares, see below |
+//! | records | [`PaceRules::records`] | the *target*: so many that one transaction takes as long |
+//! | sessions | [`PaceRules::sessions`] | the *yield*: the fewest with 95 % of the best rate |
+//!
+//! **Linger.** Under no pressure a batch goes at once: nothing is gained by waiting. Under full
+//! pressure it waits for `linger.max`: what has to wait anyway may as well grow. The pressure is
+//! the largest of
+//! - the busy share of the saving sessions, over the last few hundred milliseconds (the database);
+//! - the share of the tickets that is out (the queue);
+//! - the share of its processors that the process uses (the CPU), if somebody measures it.
+//!
+//! **Records.** A transaction of `n` records that took `t` says how many fit into the target. Is it
+//! over the target, that is the limit at once; is it under and the limit was in its way, the limit
+//! grows towards that, twofold at most; not in its way, it grows a little if the transaction took
+//! less than half of the target. What a transaction costs however small it is (a slow
+//! COMMIT, the wait for a lock) is told apart by a line through the last transactions: smaller ones
+//! would not be faster, so the target is at least twice that. The limit bounds batches too, so that
+//! a slow database is not met with a transaction that was read when it was fast.
+//!
+//! **Sessions.** A window of a second or more, in which all permitted sessions were busy, gives
+//! their rate: sessions by session-seconds per record. Known rates are kept for half a minute. Of
+//! the known numbers of sessions the smallest with 95 % of the best rate is taken; from there one
+//! more, and one fewer, is tried whenever its rate is not known. So sessions are added while they
+//! bring something, and taken away when they only wait for each other. A rate of less than two
+//! thirds of what the same sessions brought before means that the database became slow: half of the
+//! sessions go on, and all rates are found anew. So does an outage. Without enough work for the
+//! permitted sessions one more is permitted each window: nothing is known, nothing is in the way.
+//!
+//! A session asks for a permit before each transaction; the longest waiting one is served first. A
+//! permit goes home when its transaction ended or its owner died. Nobody waits for longer than
+//! eight targets: one transaction that waits for a lock, or a thread that hangs, never holds up
+//! the others for good.
+//!
+//! # Why
+//! - Rates come from session-seconds per record (the gradient of the concurrency-limit algorithms,
+//!   Vegas and Gradient2), not from records per second: no edge of a window cuts a transaction.
+//! - Groups of own writes ([`crate::own_writes`]) hold their session from load to save, with user
+//!   code between: linger and records follow, sessions do not.
+//! - CPU bounds neither records nor sessions: a server without CPU left shows in the time per
+//!   record, and we without CPU left show in sessions that are not busy.
+
+mod law;
+mod sessions;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use self::law::{Load, Size};
+use self::sessions::Crew;
+use crate::ticket::Budget;
+
+/// How many targets somebody waits for a permit before it begins without one.
+const PATIENCE_TARGETS: u32 = 8;
+
+/// A floor and a ceiling, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds<T> {
+    /// The floor.
+    pub min: T,
+    /// The ceiling, at least the floor.
+    pub max: T,
+}
+
+/// What the pace is held to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PaceRules {
+    /// The switch: `false` holds everything at its ceiling.
+    pub adapts: bool,
+    /// How long one transaction is to take.
+    pub target: Duration,
+    /// How long a batch that is not full waits for company.
+    pub linger: Bounds<Duration>,
+    /// Records of one transaction. A batch has no more, if its own bounds do not have it smaller.
+    pub records: Bounds<usize>,
+    /// Saving sessions with a transaction under way, at least 1.
+    pub sessions: Bounds<usize>,
+}
+
+/// The pace at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PaceNow {
+    /// How long a batch that is not full waits for company.
+    pub linger: Duration,
+    /// Records of one transaction.
+    pub records: usize,
+    /// Saving sessions that may have a transaction under way.
+    pub sessions: usize,
+}
+
+/// The pace of one house. Cheap to clone; all clones are one pace.
+#[derive(Clone, Debug)]
+pub struct Pace(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    rules: PaceRules,
+    budget: Budget,
+    permits: Arc<Semaphore>,
+    measured: Mutex<Measured>,
+}
+
+#[derive(Debug)]
+struct Measured {
+    load: Load,
+    cpu: f64,
+    size: Size,
+    crew: Crew,
+    /// Permits that are out beyond what is permitted: they end when they come home.
+    excess: usize,
+}
+
+impl PaceRules {
+    /// Records of one transaction at most, so that its locks are not held for long: about a
+    /// quarter of a second of a server's time.
+    pub const RECORDS_MAX: usize = 50_000;
+
+    /// Nothing adapts, and nothing but `sessions` and [`Self::RECORDS_MAX`] is bounded.
+    pub fn fixed(sessions: usize) -> Self {
+        Self {
+            adapts: false,
+            target: Duration::from_millis(250),
+            linger: Bounds { min: Duration::ZERO, max: Duration::MAX },
+            records: Bounds { min: 1, max: Self::RECORDS_MAX },
+            sessions: Bounds { min: 1, max: sessions },
+        }
+    }
+}
+
+impl Pace {
+    /// A pace that begins at the ceilings; `budget` has the tickets of the house.
+    pub fn new(rules: PaceRules, budget: Budget) -> Self {
+        let now = Instant::now();
+        let measured = Measured {
+            load: Load::new(now),
+            cpu: 0.0,
+            size: Size::new(rules.records, rules.target),
+            crew: Crew::new(rules.sessions, now),
+            excess: 0,
+        };
+        let permits = Arc::new(Semaphore::new(rules.sessions.max.max(1)));
+        Self(Arc::new(Shared { rules, budget, permits, measured: Mutex::new(measured) }))
+    }
+
+    /// How fast to go now. For the thread that reads too: it never waits.
+    pub fn now(&self) -> PaceNow {
+        let rules = &self.0.rules;
+        let (sessions, records) = (rules.sessions.max, rules.records.max);
+        if !rules.adapts {
+            return PaceNow { linger: rules.linger.max, records, sessions };
+        }
+        let mut measured = self.lock();
+        let sessions = measured.crew.permitted();
+        let busy = measured.load.share(Instant::now(), sessions);
+        let pressure = busy.max(self.0.budget.share_out()).max(measured.cpu).clamp(0.0, 1.0);
+        let Bounds { min, max } = rules.linger;
+        let more = max.saturating_sub(min).as_secs_f64() * pressure;
+        // A ceiling of for ever is more than seconds can be counted in.
+        let more = Duration::try_from_secs_f64(more).unwrap_or(max);
+        let linger = min.saturating_add(more).min(max);
+        PaceNow { linger, records: measured.size.records(), sessions }
+    }
+
+    /// The process uses this share of its processors.
+    pub fn set_cpu(&self, share: f64) {
+        self.lock().cpu = share;
+    }
+
+    /// A permit, if one is free and nobody waits for it.
+    pub(crate) fn try_permit(&self) -> Option<Permit> {
+        let permit = self.0.permits.clone().try_acquire_owned().ok()?;
+        Some(Permit { permit: Some(permit), pace: self.clone() })
+    }
+
+    /// Waits in line for a permit, but not for ever; see the module.
+    pub(crate) async fn permit(self) -> Permit {
+        let patience = self.0.rules.target * PATIENCE_TARGETS;
+        let permit = tokio::time::timeout(patience, self.0.permits.clone().acquire_owned()).await;
+        Permit { permit: permit.ok().and_then(Result::ok), pace: self }
+    }
+
+    /// A session has a transaction under way until the answer is dropped.
+    pub(crate) fn busy(&self) -> Busy {
+        let mut measured = self.lock();
+        let sessions = measured.crew.permitted();
+        measured.load.add(Instant::now(), sessions, 1);
+        drop(measured);
+        Busy { since: Instant::now(), pace: self.clone() }
+    }
+
+    /// A transaction of `records` was saved by a session that had it under way for `took`.
+    pub(crate) fn saved(&self, records: usize, took: Duration) {
+        self.adapt(|measured, now| {
+            measured.size.saved(records, took);
+            measured.crew.saved(now, records, took);
+        });
+    }
+
+    /// The same, of a group that had its session before it was worked.
+    pub(crate) fn group_saved(&self, records: usize, took: Duration) {
+        self.adapt(|measured, _| measured.size.saved(records, took));
+    }
+
+    /// The store took too long for a transaction of `records`.
+    pub(crate) fn too_slow(&self, records: usize) {
+        self.adapt(|measured, now| {
+            measured.size.too_slow(records);
+            measured.crew.outage(now);
+        });
+    }
+
+    /// The store cannot save just now.
+    pub(crate) fn outage(&self) {
+        self.adapt(|measured, now| measured.crew.outage(now));
+    }
+
+    fn adapt(&self, change: impl FnOnce(&mut Measured, Instant)) {
+        if !self.0.rules.adapts {
+            return;
+        }
+        let mut measured = self.lock();
+        let before = measured.crew.permitted();
+        change(&mut measured, Instant::now());
+        let after = measured.crew.permitted();
+        let taken = before.saturating_sub(after);
+        measured.excess += taken - self.0.permits.forget_permits(taken);
+        let given = after.saturating_sub(before);
+        let kept = given.min(measured.excess);
+        measured.excess -= kept;
+        self.0.permits.add_permits(given - kept);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Measured> {
+        self.0.measured.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Leave to have a transaction under way. Dropped, it is the next one's.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    /// `None`: its owner waited for too long.
+    permit: Option<OwnedSemaphorePermit>,
+    pace: Pace,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let Some(permit) = self.permit.take() else { return };
+        let mut measured = self.pace.lock();
+        if measured.excess > 0 {
+            measured.excess -= 1;
+            permit.forget();
+        }
+    }
+}
+
+/// A session's transaction, while it is under way.
+#[derive(Debug)]
+pub(crate) struct Busy {
+    since: Instant,
+    pace: Pace,
+}
+
+impl Busy {
+    /// For how long it has been.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.since.elapsed()
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let mut measured = self.pace.lock();
+        let sessions = measured.crew.permitted();
+        measured.load.add(Instant::now(), sessions, -1);
+    }
+}
+
+#[cfg(test)]
+mod tests;

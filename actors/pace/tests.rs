@@ -1,0 +1,207 @@
+//! The laws one by one, and permits that come home.
+
+use super::*;
+use crate::ticket::BudgetLimits;
+
+const TARGET: Duration = Duration::from_millis(100);
+const WHOLE: usize = 10_000;
+
+fn rules() -> PaceRules {
+    PaceRules {
+        adapts: true,
+        target: TARGET,
+        linger: Bounds { min: Duration::from_millis(1), max: Duration::from_millis(51) },
+        records: Bounds { min: 100, max: WHOLE },
+        sessions: Bounds { min: 1, max: 4 },
+    }
+}
+
+fn budget() -> Budget {
+    Budget::new(BudgetLimits { records: 1000, bytes: 1000, batches: 10 })
+}
+
+fn pace() -> Pace {
+    Pace::new(rules(), budget())
+}
+
+/// `transactions` of 1,000 records each by as many sessions as may, which bring `rate` together.
+async fn work(pace: &Pace, transactions: usize, rate: impl Fn(usize) -> f64) {
+    for _ in 0..transactions {
+        let sessions = pace.now().sessions;
+        let took = Duration::from_secs_f64(1000.0 * sessions as f64 / rate(sessions));
+        tokio::time::advance(took / sessions as u32).await;
+        pace.saved(1000, took);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_house_waits_for_nothing_and_a_busy_one_up_to_the_ceiling() {
+    let pace = pace();
+    assert_eq!(pace.now().linger, rules().linger.min);
+    let busy: Vec<_> = (0..2).map(|_| pace.busy()).collect();
+    assert_eq!(pace.now().linger, rules().linger.min, "it has only begun");
+    tokio::time::advance(Duration::from_secs(5)).await;
+    assert_eq!(pace.now().linger, Duration::from_millis(26), "two of four");
+    let more: Vec<_> = (0..2).map(|_| pace.busy()).collect();
+    tokio::time::advance(Duration::from_secs(5)).await;
+    assert_eq!(pace.now().linger, rules().linger.max);
+    drop((busy, more));
+    tokio::time::advance(Duration::from_secs(5)).await;
+    assert_eq!(pace.now().linger, rules().linger.min);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tickets_that_are_out_and_cpu_that_is_used_are_pressure_too() {
+    let budget = budget();
+    let pace = Pace::new(rules(), budget.clone());
+    let ticket = budget.try_take(500, 10);
+    assert_eq!(pace.now().linger, Duration::from_millis(26));
+    pace.set_cpu(0.8);
+    assert_eq!(pace.now().linger, Duration::from_millis(41));
+    let mut huge = budget.try_take(1, 1).expect("there is room");
+    huge.correct(1, 5000);
+    assert_eq!(pace.now().linger, rules().linger.max);
+    drop((ticket, huge));
+    pace.set_cpu(0.0);
+    assert_eq!(pace.now().linger, rules().linger.min);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transaction_has_as_many_records_as_fit_into_the_target() {
+    let pace = pace();
+    pace.saved(WHOLE, TARGET * 4);
+    assert_eq!(pace.now().records, WHOLE / 4);
+    pace.saved(WHOLE / 4, TARGET);
+    assert_eq!(pace.now().records, WHOLE / 4, "it fits");
+    pace.saved(10, TARGET / 2);
+    assert_eq!(pace.now().records, WHOLE / 4, "the limit was not in its way");
+    pace.saved(WHOLE / 4, TARGET / 100);
+    assert_eq!(pace.now().records, WHOLE / 2, "twofold at most");
+    pace.saved(WHOLE / 2, TARGET / 100);
+    pace.saved(WHOLE, TARGET / 100);
+    assert_eq!(pace.now().records, WHOLE, "no more than the ceiling");
+    pace.saved(1, TARGET * 1000);
+    assert_eq!(pace.now().records, rules().records.min, "no fewer than the floor");
+    pace.saved(0, Duration::ZERO);
+    assert_eq!(pace.now().records, rules().records.min);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_a_commit_is_slow_transactions_stay_large() {
+    let pace = pace();
+    let cost = |records: usize| TARGET * 3 + Duration::from_micros(5) * records as u32;
+    for _ in 0..40 {
+        let records = pace.now().records;
+        pace.saved(records, cost(records));
+    }
+    let records = pace.now().records;
+    assert!(records >= WHOLE / 2, "{records}: smaller ones were hardly faster");
+    // It is fast again: the target holds, and this is within it.
+    for _ in 0..40 {
+        let records = pace.now().records;
+        pace.saved(records, Duration::from_micros(5) * records as u32);
+    }
+    assert_eq!(pace.now().records, WHOLE);
+    // And what is slow by its records gets fewer of them.
+    for _ in 0..40 {
+        let records = pace.now().records;
+        pace.saved(records, Duration::from_micros(50) * records as u32);
+    }
+    let records = pace.now().records;
+    assert!((1500..=2500).contains(&records), "{records} of 50 us each, for {TARGET:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_that_bring_nothing_are_taken_away_and_others_are_added() {
+    let pace = pace();
+    // Two sessions are as good as more.
+    work(&pace, 200, |sessions| 10_000.0 * sessions.min(2) as f64).await;
+    assert_eq!(pace.now().sessions, 2);
+    // Each brings its share.
+    work(&pace, 4000, |sessions| 10_000.0 * sessions as f64).await;
+    assert_eq!(pace.now().sessions, 4);
+    // Each one is in the way of the others.
+    work(&pace, 4000, |sessions| 10_000.0 / sessions as f64).await;
+    assert_eq!(pace.now().sessions, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_database_that_becomes_slow_is_met_by_half_of_the_sessions() {
+    let pace = pace();
+    let each = |rate: f64| move |sessions: usize| rate * sessions as f64;
+    work(&pace, 200, each(10_000.0)).await;
+    assert_eq!(pace.now().sessions, 4);
+    let mut fewest = 4;
+    for _ in 0..60 {
+        work(&pace, 1, each(2000.0)).await;
+        fewest = fewest.min(pace.now().sessions);
+    }
+    assert_eq!(fewest, 2);
+    work(&pace, 400, each(10_000.0)).await;
+    assert_eq!(pace.now().sessions, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_leaves_one_session_to_try_and_they_come_back_without_being_needed() {
+    let pace = pace();
+    (0..5).for_each(|_| pace.outage());
+    assert_eq!(pace.now().sessions, 1);
+    // One small transaction a second: nothing is known of more sessions, nor asked.
+    for _ in 0..10 {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        pace.saved(1, Duration::from_millis(2));
+    }
+    assert_eq!(pace.now().sessions, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn permits_are_as_many_as_sessions_however_often_these_change() {
+    let pace = pace();
+    let out: Vec<_> = (0..4).map(|_| pace.try_permit().expect("one of four")).collect();
+    pace.outage();
+    assert!(pace.try_permit().is_none());
+    drop(out);
+    let out: Vec<_> = std::iter::from_fn(|| pace.try_permit()).collect();
+    assert_eq!(out.len(), 2, "two came home and two ended");
+    pace.outage();
+    drop(out);
+    assert_eq!(std::iter::from_fn(|| pace.try_permit()).collect::<Vec<_>>().len(), 1);
+    for _ in 0..30 {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        pace.saved(1, Duration::from_millis(2));
+    }
+    assert_eq!(std::iter::from_fn(|| pace.try_permit()).collect::<Vec<_>>().len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_longest_waiting_one_is_served_first_and_nobody_waits_for_ever() {
+    let pace = Pace::new(PaceRules { sessions: Bounds { min: 1, max: 1 }, ..rules() }, budget());
+    let held = pace.try_permit().expect("it is free");
+    let (mut first, mut second) =
+        (Box::pin(pace.clone().permit()), Box::pin(pace.clone().permit()));
+    assert!(futures_util::poll!(&mut first).is_pending());
+    assert!(futures_util::poll!(&mut second).is_pending());
+    drop(held);
+    assert!(futures_util::poll!(&mut second).is_pending(), "it is not its turn");
+    let began = Instant::now();
+    let first = first.await;
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    let late = second.await;
+    assert_eq!(began.elapsed(), TARGET * PATIENCE_TARGETS);
+    drop(late);
+    assert!(pace.try_permit().is_none(), "who went without one brings none home");
+    drop(first);
+    assert!(pace.try_permit().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn switched_off_everything_stays_at_its_ceiling() {
+    let pace = Pace::new(PaceRules { adapts: false, ..rules() }, budget());
+    let ceiling = PaceNow { linger: rules().linger.max, records: WHOLE, sessions: 4 };
+    assert_eq!(pace.now(), ceiling);
+    pace.outage();
+    pace.too_slow(WHOLE);
+    work(&pace, 100, |_| 1.0).await;
+    assert_eq!(pace.now(), ceiling);
+    assert_eq!(std::iter::from_fn(|| pace.try_permit()).collect::<Vec<_>>().len(), 4);
+}

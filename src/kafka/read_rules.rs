@@ -1,0 +1,23 @@
+//! How the partitions of one consumer are read.
+
+use longshore_actors::format::Format;
+use longshore_actors::pace::PaceNow;
+
+use super::thread::BatchLimits;
+
+/// What holds for each partition of one consumer.
+#[derive(Clone, Copy)]
+pub(super) struct ReadRules {
+    pub(super) limits: BatchLimits,
+    pub(super) batches_ahead: usize,
+    pub(super) format: Format,
+}
+
+impl ReadRules {
+    /// The same with batches no larger and no later than the house wants them just now.
+    pub(super) fn at(mut self, pace: PaceNow) -> Self {
+        self.limits.records = self.limits.records.min(pace.records).max(1);
+        self.limits.linger = self.limits.linger.min(pace.linger);
+        self
+    }
+}
