@@ -24,7 +24,7 @@ use super::stage::Stage;
 const SHARES: [f64; 3] = [0.25, 0.5, 0.8];
 
 /// How often the stored offsets are looked at: a latency is seen this much too long at most.
-const LOOK_INTERVAL: Duration = Duration::from_millis(2);
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// How long each rate is fed before it is measured.
 const WARM_UP: Duration = Duration::from_secs(2);

@@ -16,11 +16,12 @@ use crate::bench::fill::Target;
 use crate::bench::modes::BoxedFeed;
 use crate::feed::{self, Feed, FeedRecord};
 
-/// How long the producer waits for company of a record: it counts as latency.
-const LINGER_MS: &str = "1";
+/// How long the producer waits for company of a record: it counts as latency. Requests of a few
+/// records each would take the broker's CPU from the service that is measured.
+const LINGER_MS: &str = "5";
 
-/// How long to serve deliveries before looking again what is due.
-const TICK: Duration = Duration::from_millis(1);
+/// What is due is sent this often. Whoever looks all the time takes a whole core away.
+const TICK: Duration = Duration::from_millis(2);
 
 /// How long the last records may take to be acknowledged.
 const FLUSH_LIMIT: Duration = Duration::from_secs(30);
@@ -119,8 +120,9 @@ impl OpenLoop {
                 self.send()?;
                 sent += 1;
             }
-            let next = schedule.due(sent).saturating_sub(begun.elapsed());
-            self.producer.poll(next.min(TICK));
+            self.producer.poll(Duration::ZERO);
+            // Not while it polls: that ends with each delivery.
+            std::thread::sleep(TICK);
         }
         self.producer.flush(FLUSH_LIMIT).map_err(BenchError::kafka("taking the last records"))?;
         match self.producer.context().0.load(Relaxed) {
