@@ -131,9 +131,10 @@ async fn load<P: Pipeline>(
     for batch in &group {
         keys.unite(&batch.keys);
     }
+    let keys = Arc::new(keys);
     let mut backoff = Backoff::for_outage();
     loop {
-        let answer = lookups.load(&keys).await;
+        let answer = lookups.load(keys.clone()).await;
         let wanted = group.iter().any(|batch| batch.batch.is_current());
         match answer {
             Err(error) if error.fate() == Fate::Retry && wanted => {

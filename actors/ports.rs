@@ -202,7 +202,7 @@ pub enum BatchReport {
 /// The bulk lookups of one pipeline.
 pub trait Lookups<P: Pipeline>: Send + Sync + 'static {
     /// Looks up all keys in one go.
-    fn load<'a>(&'a self, keys: &'a KeysOf<P>) -> BoxFuture<'a, Result<P::Context, StoreError>>;
+    fn load(&self, keys: Arc<KeysOf<P>>) -> BoxFuture<'_, Result<P::Context, StoreError>>;
 }
 
 /// The bulk lookups of a pipeline whose records change what they look up.

@@ -386,7 +386,7 @@ impl Store for MemoryStore {
 }
 
 impl Lookups<Tally> for MemoryStore {
-    fn load<'a>(&'a self, keys: &'a TallyKeys) -> BoxFuture<'a, Result<TallyContext, StoreError>> {
+    fn load(&self, keys: Arc<TallyKeys>) -> BoxFuture<'_, Result<TallyContext, StoreError>> {
         async move {
             self.weather.answer_time().await;
             Ok(TallyContext { keys: keys.0.len() })

@@ -1,8 +1,13 @@
 //! One memory budget for all pipelines, and what follows from it.
 //!
 //! # The rule
-//! Each pipeline has an equal share of `memory`. A quarter of the share is for fetch queues. A
-//! quarter bounds the bytes of keys, values and headers in the house, the tickets' bytes. The other
+//! Each pipeline has an equal share of `memory`. A quarter of the share is for fetch queues, less of
+//! a large one: librdkafka keeps about 350 bytes beside each message that waits, and counts none of
+//! them. With records of some 200 bytes, queues take two and a half times what they are given. A
+//! process may have 60 MiB beyond `memory`, of which 30 are there before the first record; the rest
+//! is for this.
+//!
+//! A quarter bounds the bytes of keys, values and headers in the house, the tickets' bytes. The other
 //! half is for what is made of the records (events, keys, rows), counted as 512 bytes a record: it
 //! bounds the tickets' records. A batch takes at most half of the tickets, so that one can be read
 //! while another is saved.
@@ -16,6 +21,10 @@ const BYTES_PER_RECORD: u64 = 512;
 /// bounds mailboxes rather than memory.
 const BATCHES: u32 = 1024;
 
+/// What all fetch queues may have together beside a 24th of `memory`, so that what librdkafka adds
+/// fits into the process. With 64 MiB, both are the quarter. Measured with 64, 256 and 512 MiB.
+const FETCH_QUEUES_FREE: u64 = 64 * 1024 * 1024 * 5 / 24;
+
 /// The smallest batch that is worth a transaction: below, `memory` is too small to run with.
 const BATCH_RECORDS_MIN: u64 = 100;
 const BATCH_BYTES_MIN: u64 = 64 * 1024;
@@ -25,12 +34,16 @@ const BATCHES_PER_BUDGET: u64 = 2;
 
 /// The memory of one pipeline, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Share(u64);
+pub(super) struct Share {
+    bytes: u64,
+    num_pipelines: u64,
+}
 
 impl Share {
     /// The share of each of `num_pipelines` in `memory_bytes`.
     pub(super) fn new(memory_bytes: u64, num_pipelines: usize) -> Self {
-        Self(memory_bytes / (num_pipelines as u64).max(1))
+        let num_pipelines = (num_pipelines as u64).max(1);
+        Self { bytes: memory_bytes / num_pipelines, num_pipelines }
     }
 
     /// The smallest share that a pipeline can run with.
@@ -41,16 +54,17 @@ impl Share {
     }
 
     pub(super) fn is_enough(self) -> bool {
-        self.0 >= Self::min()
+        self.bytes >= Self::min()
     }
 
     pub(super) fn fetch_queue_bytes(self) -> u64 {
-        self.0 / 4
+        let bearable = self.bytes / 24 + FETCH_QUEUES_FREE / self.num_pipelines;
+        bearable.min(self.bytes / 4)
     }
 
     pub(super) fn tickets(self) -> BudgetLimits {
-        let records = self.0 / 2 / BYTES_PER_RECORD;
-        BudgetLimits { records, bytes: self.0 / 4, batches: BATCHES }
+        let records = self.bytes / 2 / BYTES_PER_RECORD;
+        BudgetLimits { records, bytes: self.bytes / 4, batches: BATCHES }
     }
 
     pub(super) fn batch_records_max(self) -> u64 {
@@ -81,5 +95,16 @@ mod tests {
         let parts = tickets.bytes + tickets.records * BYTES_PER_RECORD + share.fetch_queue_bytes();
         assert_eq!(parts, 32 << 20);
         assert_eq!((tickets.bytes, tickets.records), (8 << 20, 32_768));
+    }
+
+    #[test]
+    fn what_librdkafka_adds_to_its_queues_fits_into_the_process_too() {
+        for (memory, pipelines) in [(64, 1), (64, 3), (256, 1), (256, 4), (4096, 2)] {
+            let share = Share::new(memory << 20, pipelines);
+            let tickets = share.tickets();
+            let made = tickets.bytes + tickets.records * BYTES_PER_RECORD;
+            let all = (made + share.fetch_queue_bytes() * 5 / 2) * pipelines as u64;
+            assert!(all <= (memory + 28) << 20, "{memory} MiB, {pipelines}: {} MiB", all >> 20);
+        }
     }
 }

@@ -51,8 +51,14 @@ impl KafkaPositions {
         group: &str,
         properties: &BTreeMap<String, String>,
     ) -> Result<Self, ConsumerError> {
-        let settings =
-            Settings { brokers, group, user: properties, fetch_budget_bytes: 0, partitions: 1 };
+        let settings = Settings {
+            brokers,
+            group,
+            user: properties,
+            fetch_budget_bytes: 0,
+            partitions: 1,
+            linger: Duration::ZERO,
+        };
         let config = properties::inquirer(&settings)?;
         let client = config.create_with_context(Quiet).map_err(|error: KafkaError| {
             match properties::translate(&error) {

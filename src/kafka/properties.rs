@@ -2,6 +2,7 @@
 //! any but those that would break a promise.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rdkafka::config::ClientConfig;
 use rdkafka::error::KafkaError;
@@ -23,6 +24,13 @@ pub struct PropertyError {
     pub instead: String,
 }
 
+/// A longer linger does not make brokers hold answers back for longer.
+const LINGER_FOLLOWED: Duration = Duration::from_millis(250);
+
+/// Milliseconds that an answer is held back for at least, or not at all: a consumer that has nothing
+/// to do should not ask more often.
+const HOLD_BACK_MIN: u64 = 10;
+
 /// What the properties are made from.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings<'a> {
@@ -36,6 +44,8 @@ pub struct Settings<'a> {
     pub fetch_budget_bytes: u64,
     /// How many partitions share it.
     pub partitions: u32,
+    /// How long a small batch waits for more records.
+    pub linger: Duration,
 }
 
 /// Properties with one right value, which the user may set: key, value, what another would do, and
@@ -167,7 +177,7 @@ pub(super) fn is_read_committed(user: &BTreeMap<String, String>) -> bool {
 /// The first property that would break a promise.
 pub fn consumer(settings: &Settings<'_>) -> Result<ClientConfig, PropertyError> {
     let mut config = common(settings)?;
-    for (key, value) in fetch_limits(settings.fetch_budget_bytes, settings.partitions) {
+    for (key, value) in fetch_limits(settings) {
         config.set(key, value.to_string());
     }
     if !is_next_generation(settings.user) {
@@ -216,12 +226,18 @@ fn set_all(config: &mut ClientConfig, user: &BTreeMap<String, String>) {
 
 /// Nine parts of a partition's share: eight wait in its queue, one is a fetch on top of a full
 /// queue. Measured: 512 KiB and 64 KiB keep 12 partitions at full rate in 94 MiB.
-fn fetch_limits(budget_bytes: u64, partitions: u32) -> [(&'static str, u64); 6] {
+///
+/// A broker holds an answer back until there is half a fetch to send, or for two fifths of the
+/// linger: most of what comes in would wait in a batch for that long anyway, and answers with a few
+/// records each cost both sides as much as saving them. For a short linger it answers at once.
+fn fetch_limits(settings: &Settings<'_>) -> [(&'static str, u64); 7] {
     const KIB: u64 = 1024;
-    let share = budget_bytes / u64::from(partitions.max(1));
+    let share = settings.fetch_budget_bytes / u64::from(settings.partitions.max(1));
     let fetch = (share / 9).clamp(16 * KIB, 1024 * KIB);
     let queue = share.saturating_sub(fetch).clamp(64 * KIB, 64 * KIB * KIB);
-    let answer = (budget_bytes / 4).clamp(1024 * KIB, 16 * KIB * KIB);
+    let answer = (settings.fetch_budget_bytes / 4).clamp(1024 * KIB, 16 * KIB * KIB);
+    let wait = settings.linger.min(LINGER_FOLLOWED).as_millis() as u64 * 2 / 5;
+    let (least, wait) = if wait < HOLD_BACK_MIN { (1, 100) } else { (fetch / 2, wait) };
     [
         ("queued.max.messages.kbytes", queue / KIB),
         // Stops a fetch early only for records under about 256 bytes.
@@ -230,8 +246,10 @@ fn fetch_limits(budget_bytes: u64, partitions: u32) -> [(&'static str, u64); 6] 
         ("fetch.max.bytes", answer),
         // How long a full queue is left alone: the default of a second starves a fast reader.
         ("fetch.queue.backoff.ms", 5),
+        // Never more than one partition's fetch: a lone backlog is read without a wait.
+        ("fetch.min.bytes", least),
         // An idle partition holds up a busy one of the same broker for no longer than this.
-        ("fetch.wait.max.ms", 100),
+        ("fetch.wait.max.ms", wait),
     ]
 }
 
@@ -252,7 +270,8 @@ mod tests {
 
     fn settings(user: &BTreeMap<String, String>) -> Settings<'_> {
         let (brokers, group) = ("127.0.0.1:9092", "longshore.ads");
-        Settings { brokers, group, user, fetch_budget_bytes: 8 << 20, partitions: 12 }
+        let linger = Duration::from_millis(50);
+        Settings { brokers, group, user, fetch_budget_bytes: 8 << 20, partitions: 12, linger }
     }
 
     #[test]
@@ -301,11 +320,25 @@ mod tests {
 
     #[test]
     fn the_fetch_queues_follow_the_budget() {
+        let user = BTreeMap::new();
         for (budget, partitions) in [(8_u64 << 20, 12), (64 << 20, 12), (256 << 20, 1)] {
-            let limits: BTreeMap<_, _> = fetch_limits(budget, partitions).into();
+            let settings = Settings { fetch_budget_bytes: budget, partitions, ..settings(&user) };
+            let limits: BTreeMap<_, _> = fetch_limits(&settings).into();
             let each = limits["queued.max.messages.kbytes"] * 1024;
             let all = (each + limits["fetch.message.max.bytes"]) * u64::from(partitions);
             assert!(all <= budget, "{all} of {budget}");
+            assert!(limits["fetch.min.bytes"] < limits["fetch.message.max.bytes"]);
+        }
+    }
+
+    #[test]
+    fn brokers_hold_answers_back_for_a_part_of_the_linger() {
+        let user = BTreeMap::new();
+        for (linger, wait) in [(0, 100), (1, 100), (50, 20), (60_000, 100)] {
+            let linger = Duration::from_millis(linger);
+            let limits: BTreeMap<_, _> =
+                fetch_limits(&Settings { linger, ..settings(&user) }).into();
+            assert_eq!(limits["fetch.wait.max.ms"], wait);
         }
     }
 

@@ -147,6 +147,7 @@ fn subscribe(
         user: &params.properties,
         fetch_budget_bytes: params.fetch_budget_bytes,
         partitions: params.partitions,
+        linger: params.batch.linger,
     };
     let context = Rebalancer {
         front,

@@ -4,6 +4,8 @@
 //! Connections live on the runtime that the pool was made with, not on the thread that first asked
 //! for one: an actor's thread may end or hang, and its connection must still be closed at once.
 
+use std::future::{self, Future};
+use std::panic;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -21,7 +23,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use longshore_actors::error::StoreError;
 use tokio::runtime::Handle;
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_postgres::{CancelToken, Client, Config};
 
@@ -40,7 +42,10 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Connections for queries by diesel-async.
 #[derive(Clone)]
-pub struct QueryPool(Pool<AsyncPgConnection>);
+pub struct QueryPool {
+    pool: Pool<AsyncPgConnection>,
+    runtime: Handle,
+}
 
 impl QueryPool {
     /// At most `size` connections, opened when they are first needed.
@@ -50,10 +55,10 @@ impl QueryPool {
         size: usize,
         runtime: &Handle,
     ) -> Self {
-        let (options, runtime) = (Arc::new(options.clone()), runtime.clone());
+        let (options, sockets) = (Arc::new(options.clone()), runtime.clone());
         let mut config = DieselConfig::default();
         config.custom_setup = Box::new(move |_| {
-            let (options, runtime) = (options.clone(), runtime.clone());
+            let (options, runtime) = (options.clone(), sockets.clone());
             async move { open_query_connection(&options, settings, &runtime).await }.boxed()
         });
         let manager = AsyncDieselConnectionManager::new_with_config("", config);
@@ -63,7 +68,7 @@ impl QueryPool {
             .runtime(Runtime::Tokio1)
             .build()
             .expect("a pool with a runtime can have timeouts");
-        Self(pool)
+        Self { pool, runtime: runtime.clone() }
     }
 
     /// A free connection.
@@ -71,10 +76,25 @@ impl QueryPool {
     /// # Errors
     /// None became free in time, or none could be opened.
     pub async fn get(&self) -> Result<Object<AsyncPgConnection>, StoreError> {
-        self.0.get().await.map_err(|error| match error {
+        self.pool.get().await.map_err(|error| match error {
             PoolError::Backend(error) => errors::of_query_pool(&error),
             error => StoreError::Retry(format!("no database connection: {error}")),
         })
+    }
+
+    /// Runs `query` where the connections live, until it ends or nobody waits for it.
+    pub async fn run<F>(&self, query: F) -> F::Output
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        let mut running = JoinSet::new();
+        running.spawn_on(query, &self.runtime);
+        match running.join_next().await.expect("one was spawned") {
+            Ok(output) => output,
+            Err(error) if error.is_panic() => panic::resume_unwind(error.into_panic()),
+            // The runtime has ended, and the process with it.
+            Err(_) => future::pending().await,
+        }
     }
 }
 

@@ -38,8 +38,8 @@ fn pool(database: &Database) -> QueryPool {
     QueryPool::new(&database.options, settings, 2, &Handle::current())
 }
 
-async fn load(lookups: &PostgresLookups<Ads>, wanted: &Wanted) -> Known {
-    Lookups::<Ads>::load(lookups, wanted).await.unwrap()
+async fn load(lookups: &PostgresLookups<Ads>, wanted: &Arc<Wanted>) -> Known {
+    Lookups::<Ads>::load(lookups, wanted.clone()).await.unwrap()
 }
 
 #[actix::test]
@@ -60,6 +60,7 @@ async fn a_batch_is_looked_up_in_one_go() {
     more.saved.want(Uuid::from_u128(7));
     more.saved.want(Uuid::from_u128(8));
     wanted.unite(&more);
+    let wanted = Arc::new(wanted);
     let known = load(&lookups, &wanted).await;
     assert_eq!((known.advertisers.num_read(), known.campaigns.num_read()), (3000, 3000));
     assert_eq!(known.advertisers.get(&7).unwrap().name, "Advertiser 7");
@@ -71,7 +72,7 @@ async fn a_batch_is_looked_up_in_one_go() {
     let known = load(&lookups, &wanted).await;
     assert!(known.saved.contains(&Uuid::from_u128(7)));
     assert!(!known.saved.contains(&Uuid::from_u128(8)));
-    assert!(load(&lookups, &Wanted::default()).await.campaigns.num_read() == 0);
+    assert!(load(&lookups, &Arc::default()).await.campaigns.num_read() == 0);
     database.drop().await;
 }
 
@@ -85,7 +86,8 @@ async fn a_missing_table_stops_and_a_lost_connection_is_retried() {
     );
     let mut wanted = Wanted::default();
     wanted.advertisers.want(1);
-    match Lookups::<Ads>::load(&lookups, &wanted).await {
+    let wanted = Arc::new(wanted);
+    match Lookups::<Ads>::load(&lookups, wanted.clone()).await {
         Err(StoreError::Stop(message)) => assert!(message.contains("ads.advertisers"), "{message}"),
         other => panic!("{:?}", other.err()),
     }

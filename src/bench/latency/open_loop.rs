@@ -23,6 +23,15 @@ const LINGER_MS: &str = "5";
 /// What is due is sent this often. Whoever looks all the time takes a whole core away.
 const TICK: Duration = Duration::from_millis(2);
 
+/// Not by polling for so long: that ends with each delivery.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what is waited for is time: when the next one is due"
+)]
+fn rest() {
+    std::thread::sleep(TICK);
+}
+
 /// How long the last records may take to be acknowledged.
 const FLUSH_LIMIT: Duration = Duration::from_secs(30);
 
@@ -121,8 +130,7 @@ impl OpenLoop {
                 sent += 1;
             }
             self.producer.poll(Duration::ZERO);
-            // Not while it polls: that ends with each delivery.
-            std::thread::sleep(TICK);
+            rest();
         }
         self.producer.flush(FLUSH_LIMIT).map_err(BenchError::kafka("taking the last records"))?;
         match self.producer.context().0.load(Relaxed) {

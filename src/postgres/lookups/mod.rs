@@ -300,27 +300,31 @@ macro_rules! __is_repeat {
 pub struct PostgresLookups<P: Pipeline<Context: LoadContext>> {
     pool: QueryPool,
     repeats: Arc<Repeats>,
-    caches: <P::Context as LoadContext>::Caches,
+    caches: Arc<<P::Context as LoadContext>::Caches>,
 }
 
 impl<P: Pipeline<Context: LoadContext>> PostgresLookups<P> {
     /// Lookups through `pool`. `repeats` is shared with the store, which notices when probing pays;
     /// `rules` say what is kept.
     pub fn new(pool: QueryPool, repeats: Arc<Repeats>, rules: &LookupRules) -> Self {
-        Self { pool, repeats, caches: P::Context::caches(rules) }
+        Self { pool, repeats, caches: Arc::new(P::Context::caches(rules)) }
     }
 }
 
 impl<P: Pipeline<Context: LoadContext>> Lookups<P> for PostgresLookups<P> {
-    fn load<'a>(&'a self, keys: &'a KeysOf<P>) -> BoxFuture<'a, Result<P::Context, StoreError>> {
+    fn load(&self, keys: Arc<KeysOf<P>>) -> BoxFuture<'_, Result<P::Context, StoreError>> {
         Box::pin(async move {
             if keys.is_empty() {
                 return Ok(P::Context::nothing());
             }
             let conn = self.pool.get().await?;
-            let probes = self.repeats.probing_pays();
-            let context = P::Context::load(conn.deref(), keys, &self.caches, probes).await;
-            let context = context.map_err(|error| errors::of_query(&error))?;
+            let (probes, caches) = (self.repeats.probing_pays(), self.caches.clone());
+            // Rows come a few at a time. Read by the thread that their socket wakes, they do not
+            // wake another one as often.
+            let loading = self
+                .pool
+                .run(async move { P::Context::load(conn.deref(), &keys, &caches, probes).await });
+            let context = loading.await.map_err(|error| errors::of_query(&error))?;
             if probes {
                 self.repeats.probed(context.found_repeats());
             }
