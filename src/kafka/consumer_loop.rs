@@ -32,6 +32,8 @@ use super::thread::{ConsumerError, Drained};
 const IDLE_WAIT: Duration = Duration::from_millis(10);
 /// The wait while a batch lingers or records wait for tickets.
 const PENDING_WAIT: Duration = Duration::from_millis(1);
+/// With more of the tickets out than this, batches have company enough: each grows for itself.
+const COMPANY_SHARE: f64 = 0.5;
 /// The wait for an event while the consumer closes.
 const CLOSE_WAIT: Duration = Duration::from_millis(10);
 /// A consumer that takes longer to close is left behind: its partitions are fenced.
@@ -235,7 +237,7 @@ impl<'c> ConsumerLoop<'c> {
     /// Visits each partition once, a batch each, beginning with another one each time.
     fn sweep(&mut self) -> Visit {
         let mut all = Visit::default();
-        let (count, rules) = (self.readers.len(), self.rules.at(self.context.front.pace().now()));
+        let (count, rules) = (self.readers.len(), self.rules_now());
         self.first = (self.first + 1).checked_rem(count).unwrap_or(0);
         for index in (self.first..count).chain(0..self.first) {
             let (reader, now) = (&mut self.readers[index], Instant::now());
@@ -250,6 +252,15 @@ impl<'c> ConsumerLoop<'c> {
         }
         all.pending |= self.readers.iter().any(|r| matches!(r.state(), ReaderState::Placing));
         all
+    }
+
+    /// How partitions are read just now.
+    fn rules_now(&self) -> ReadRules {
+        let rules = self.rules.at(self.context.front.pace().now());
+        let now = Instant::now();
+        let together = self.context.front.budget().share_out() < COMPANY_SHARE
+            && self.readers.iter().any(|reader| reader.has_waited(&rules, now));
+        ReadRules { together, ..rules }
     }
 
     /// Writes the status, now and then.

@@ -334,7 +334,7 @@ impl<'c> PartitionReader<'c> {
             Some(filling) => {
                 let (records, bytes) = filling.size();
                 let full = records >= rules.limits.records || bytes >= rules.limits.bytes;
-                full || now.duration_since(filling.since) >= rules.limits.linger
+                full || rules.together || filling.has_waited(rules, now)
             }
             None => {
                 let waited = self.passed_at.map(|since| now.duration_since(since));
@@ -342,6 +342,11 @@ impl<'c> PartitionReader<'c> {
                     && self.door.batches_in_hand() < rules.batches_ahead
             }
         }
+    }
+
+    /// Whether what is read has waited for others for long enough.
+    pub(super) fn has_waited(&self, rules: &ReadRules, now: Instant) -> bool {
+        self.filling.as_ref().is_some_and(|filling| filling.has_waited(rules, now))
     }
 
     /// Hands in what is read, or the news that offsets without records were passed. Nothing if
@@ -372,6 +377,10 @@ impl<'c> PartitionReader<'c> {
 }
 
 impl Filling {
+    fn has_waited(&self, rules: &ReadRules, now: Instant) -> bool {
+        now.duration_since(self.since) >= rules.limits.linger
+    }
+
     fn size(&self) -> (usize, usize) {
         (self.arena.len(), self.arena.num_bytes())
     }

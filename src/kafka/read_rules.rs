@@ -11,6 +11,9 @@ pub(super) struct ReadRules {
     pub(super) limits: BatchLimits,
     pub(super) batches_ahead: usize,
     pub(super) format: Format,
+    /// Whether every batch goes now, since another partition's has waited for long enough: those
+    /// that come together are looked up and saved together, for less.
+    pub(super) together: bool,
 }
 
 impl ReadRules {

@@ -177,7 +177,8 @@ fn rules(params: &ConsumerParams, front: &dyn Front) -> ReadRules {
         bytes: at_most(params.batch.bytes, most.bytes).max(1),
         linger: params.batch.linger,
     };
-    ReadRules { limits, batches_ahead: params.batches_ahead.max(1), format: params.format }
+    let batches_ahead = params.batches_ahead.max(1);
+    ReadRules { limits, batches_ahead, format: params.format, together: false }
 }
 
 /// A running consumer thread. Dropped, it closes at once, without waiting for what is in hand.

@@ -17,8 +17,8 @@ use crate::bench::modes::BoxedFeed;
 use crate::feed::{self, Feed, FeedRecord};
 
 /// How long the producer waits for company of a record: it counts as latency. Requests of a few
-/// records each would take the broker's CPU from the service that is measured.
-const LINGER_MS: &str = "5";
+/// records each would take half a core for the broker, from the service that is measured.
+const LINGER_MS: &str = "20";
 
 /// What is due is sent this often. Whoever looks all the time takes a whole core away.
 const TICK: Duration = Duration::from_millis(2);
