@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use longshore_actors::error::Reject;
 use longshore_actors::rows::{RowBuffer, TableRows};
+use tokio_postgres::types::{ToSql, Type};
 
 use super::super::errors::Failure;
 use super::super::table::ChangedTable;
@@ -106,8 +107,10 @@ async fn update(
 ) -> Result<(), Failure> {
     let number = |at: usize| i32::try_from(at).expect("tickets bound it");
     let (from, to) = (number(range.start), number(range.end));
-    let update = writer.within(writer.client().prepare_cached(&statements.update)).await?;
-    let changed = writer.within(writer.client().execute(&update, &[&from, &to])).await?;
+    // Planned anew: a plan that is kept would be that of the table as it was when it was small.
+    let numbers: [(&(dyn ToSql + Sync), Type); 2] = [(&from, Type::INT4), (&to, Type::INT4)];
+    let update = writer.client().execute_typed(&statements.update, &numbers);
+    let changed = writer.within(update).await?;
     if changed == range.len() as u64 {
         return Ok(());
     }

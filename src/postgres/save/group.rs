@@ -24,8 +24,10 @@ use super::{Claims, Ended, Plan, Saver, Session, changes, claim, is_current, not
 /// never waits in vain for a group of its last owner.
 pub(in super::super) const HELD_MAX: Duration = Duration::from_secs(10);
 
-/// What a group's transaction goes back to when the database refuses a row.
-const MARK: &str = "savepoint longshore_group";
+/// What a group's transaction goes back to when the database refuses a row. Lookups are planned for
+/// their own keys, each time; from here on the server plans as it likes. It checks foreign keys by
+/// a query for each row, and that each of these is planned anew costs more than all else.
+const MARK: &str = "set local plan_cache_mode = auto; savepoint longshore_group";
 const UNDO: &str = "rollback to savepoint longshore_group";
 
 /// The transaction of a group that is being worked. Dropped, its connection is closed.
