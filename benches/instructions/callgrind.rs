@@ -20,7 +20,7 @@ const ROUNDS: usize = 2;
 const RUNS_AT_A_TIME: usize = 4;
 
 /// Settings of glibc under which counts repeat. Valgrind counts an instruction that copies a whole
-/// string once for each byte, so none such is used; and large allocations are always mapped, so that
+/// string once for each byte, so none is used; and large allocations are always mapped, so that
 /// it does not depend on what lies behind them whether growing copies.
 const TUNABLES: &str = "glibc.cpu.x86_rep_movsb_threshold=1000000000:\
                         glibc.cpu.x86_rep_stosb_threshold=1000000000:\
