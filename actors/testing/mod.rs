@@ -1,7 +1,8 @@
 //! A house in memory, without servers: a store with faults to order, a source that reads from
 //! vectors, and a small pipeline; a front without a house, and batches made by hand. For tests of
-//! the house, of sources, of stores and of pipelines.
+//! the house, of sources, of stores and of pipelines. [`Alone`] is for counting what a stage does.
 
+mod alone;
 pub mod front;
 mod ledger;
 mod offset_row;
@@ -16,6 +17,7 @@ mod waits;
 mod weather;
 mod worked;
 
+pub use alone::Alone;
 pub use ledger::{Ledger, LedgerRow, ledger_value};
 pub use outbox::MemoryMessage;
 pub use publisher::MemoryPublisher;

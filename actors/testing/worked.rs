@@ -97,26 +97,42 @@ fn work_records<P: Pipeline>(
     pieces: u32,
     home: Home,
 ) -> WorkedBatch {
-    let limits = BudgetLimits { records: u64::MAX, bytes: u64::MAX, batches: 1 };
-    let ticket = Budget::new(limits).try_take(0, 0).expect("there is room");
-    let Records { arena, range: (from, to), parked, by_key } = records;
+    let Records { arena, range, parked, by_key } = records;
     let mut lanes = LaneKeys::default();
     if by_key {
         arena.iter().for_each(|record| lanes.push(lane_of(pipeline, &record).as_deref()));
     }
-    let position = fence.position().expect("the fence is held");
-    let custody = match parked {
-        None => Custody::take(fence.clone(), InHand::default(), arena.len() as u64),
-        Some(_) => Custody::take_parked(fence.clone(), arena.len() as u64),
-    };
-    let parcel = Arc::new(Parcel::new(arena, ticket));
-    let attempt_and_turn = (position.attempt, position.turn);
-    let (number, since) = (BatchNumber::next(), Instant::now());
-    let held = Held { number, whole: number, parcel, custody, from, to, since, parked };
-    let batch = Arc::new(Batch::new(fence.clone(), held, lanes, attempt_and_turn, home));
+    let batch = batch_of(fence, parcel_of(arena), (range, parked), lanes, home);
     let pieces = pieces.max(1);
     let chunks = (0..pieces).map(|piece| work_piece(pipeline, known, &batch, piece, pieces));
     WorkedBatch { chunks: chunks.collect(), batch }
+}
+
+/// Records under a ticket of their own.
+pub(super) fn parcel_of(arena: RecordArena) -> Arc<Parcel> {
+    let limits = BudgetLimits { records: u64::MAX, bytes: u64::MAX, batches: 1 };
+    let ticket = Budget::new(limits).try_take(0, 0).expect("there is room");
+    Arc::new(Parcel::new(arena, ticket))
+}
+
+/// The batch of `parcel`, which covers `range`, under the fence's current attempt.
+pub(super) fn batch_of(
+    fence: &Arc<Fence>,
+    parcel: Arc<Parcel>,
+    (range, parked): ((NextOffset, NextOffset), Option<Arc<[ParkedRef]>>),
+    lanes: LaneKeys,
+    home: Home,
+) -> Arc<Batch> {
+    let position = fence.position().expect("the fence is held");
+    let records = parcel.arena.len() as u64;
+    let custody = match parked {
+        None => Custody::take(fence.clone(), InHand::default(), records),
+        Some(_) => Custody::take_parked(fence.clone(), records),
+    };
+    let attempt_and_turn = (position.attempt, position.turn);
+    let (number, since, (from, to)) = (BatchNumber::next(), Instant::now(), range);
+    let held = Held { number, whole: number, parcel, custody, from, to, since, parked };
+    Arc::new(Batch::new(fence.clone(), held, lanes, attempt_and_turn, home))
 }
 
 fn lane_of<P: Pipeline>(pipeline: &P, record: &Record<'_>) -> Option<Vec<u8>> {

@@ -5,6 +5,8 @@
 //! thread in front of the house, [`ConsumerHandle`] drains it and says how it ended;
 //! [`ConsumerKeeper`] puts a new one in the place of one that failed.
 
+#[doc(hidden)]
+pub mod alone;
 mod assignment;
 mod commit;
 mod consumer_loop;

@@ -128,6 +128,11 @@ impl<'c> PartitionReader<'c> {
         self.left_out
     }
 
+    /// How many messages librdkafka has fetched that nobody has read, about.
+    pub(super) fn waiting(&self) -> usize {
+        self.handle.waiting()
+    }
+
     pub(super) fn batches_in_hand(&self) -> usize {
         self.door.batches_in_hand()
     }
@@ -202,7 +207,7 @@ impl<'c> PartitionReader<'c> {
         if self.state != ReaderState::Reading {
             return Ok(visit);
         }
-        if self.handle.waiting() > 0 {
+        if self.waiting() > 0 {
             if self.door.batches_in_hand() >= rules.batches_ahead {
                 visit.pending = true;
                 return Ok(visit);
@@ -264,7 +269,7 @@ impl<'c> PartitionReader<'c> {
     }
 
     fn new_arena(&self, rules: &ReadRules) -> RecordArena {
-        let records = self.handle.waiting().min(rules.limits.records);
+        let records = self.waiting().min(rules.limits.records);
         let bytes = records.saturating_mul(self.record_bytes).min(rules.limits.bytes);
         // Before the size of a record is known, a small guess that grows.
         let bytes = if self.records_read == 0 { bytes.min(FIRST_ARENA_BYTES) } else { bytes };
