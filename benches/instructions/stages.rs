@@ -112,6 +112,7 @@ fn read(num_rounds: usize) {
         user: &Default::default(),
         fetch_budget_bytes: 64 << 20,
         partitions: 1,
+        linger: Duration::from_millis(50),
     };
     let config = properties::consumer(&settings).expect("our own properties");
     let consumer: BaseConsumer = config.create().expect("a consumer");

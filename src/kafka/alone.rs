@@ -47,7 +47,8 @@ impl<'c> LonePartition<'c> {
         let mut reader = PartitionReader::new(door.into(), handle);
         reader.seek(NextOffset(0), seek);
         reader.placed();
-        let rules = ReadRules { limits, batches_ahead: usize::MAX, format: Format::Json };
+        let rules =
+            ReadRules { limits, batches_ahead: usize::MAX, format: Format::Json, together: false };
         let most = BudgetLimits { records: u64::MAX, bytes: u64::MAX, batches: u32::MAX };
         let (budget, buffer) = (Budget::new(most), ReadBuffer::new());
         Ok(Self { consumer, reader, rules, budget, buffer })
