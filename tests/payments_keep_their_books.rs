@@ -26,6 +26,17 @@ fn half_a_million_payments_on_twelve_partitions() {
 }
 
 #[test]
+fn another_group_that_reads_it_all_again_applies_nothing_twice() {
+    let Some((stage, mut records)) = set(4, 70, CLEAN) else { return };
+    let sent = records.send(&stage.topic, 20_000);
+    service(&stage).run_until_end();
+    // It begins without looking for what is applied: its first groups run into it.
+    let again = service(&stage).set("pipelines.payments", "group", "\"again\"").run_until_end();
+    again.expect_word("saved=0").expect_word("duplicate=20000");
+    Books::check(&stage.database, &sent, &[]);
+}
+
+#[test]
 fn a_topic_that_is_not_keyed_by_account() {
     let mix = PaymentMix { keyed: false, ..PaymentMix::USUAL };
     let Some((stage, mut records)) = set(12, 62, mix) else { return };

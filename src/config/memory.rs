@@ -1,16 +1,16 @@
 //! One memory budget for all pipelines, and what follows from it.
 //!
 //! # The rule
-//! Each pipeline has an equal share of `memory`. A quarter of the share is for fetch queues, less of
-//! a large one: librdkafka keeps about 350 bytes beside each message that waits, and counts none of
-//! them. With records of some 200 bytes, queues take two and a half times what they are given. A
-//! process may have 60 MiB beyond `memory`, of which 30 are there before the first record; the rest
-//! is for this.
+//! Each pipeline has an equal share of `memory`. A quarter of the share is for fetch queues, less
+//! of a large one: librdkafka keeps about 350 bytes beside each message that waits, and counts none
+//! of them. With records of some 200 bytes, queues take two and a half times what they are given. A
+//! process may have 60 MiB beyond `memory`; 30 are there before the first record, the rest is for
+//! this.
 //!
-//! A quarter bounds the bytes of keys, values and headers in the house, the tickets' bytes. The other
-//! half is for what is made of the records (events, keys, rows), counted as 512 bytes a record: it
-//! bounds the tickets' records. A batch takes at most half of the tickets, so that one can be read
-//! while another is saved.
+//! A quarter bounds the bytes of keys, values and headers in the house, the tickets' bytes. The
+//! other half is for what is made of the records (events, keys, rows), counted as 512 bytes a
+//! record: it bounds the tickets' records. A batch takes at most half of the tickets, so that one
+//! can be read while another is saved.
 
 use longshore_actors::ticket::BudgetLimits;
 
@@ -21,9 +21,9 @@ const BYTES_PER_RECORD: u64 = 512;
 /// bounds mailboxes rather than memory.
 const BATCHES: u32 = 1024;
 
-/// What all fetch queues may have together beside a 24th of `memory`, so that what librdkafka adds
-/// fits into the process. With 64 MiB, both are the quarter. Measured with 64, 256 and 512 MiB.
-const FETCH_QUEUES_FREE: u64 = 64 * 1024 * 1024 * 5 / 24;
+/// All fetch queues together have a 24th of this and of `memory`, so that what librdkafka adds fits
+/// into the process. With 64 MiB that is a quarter. Measured with 64, 256 and 512 MiB.
+const FETCH_QUEUES_FREE: u64 = 5 * 64 * 1024 * 1024;
 
 /// The smallest batch that is worth a transaction: below, `memory` is too small to run with.
 const BATCH_RECORDS_MIN: u64 = 100;
@@ -58,7 +58,7 @@ impl Share {
     }
 
     pub(super) fn fetch_queue_bytes(self) -> u64 {
-        let bearable = self.bytes / 24 + FETCH_QUEUES_FREE / self.num_pipelines;
+        let bearable = (self.bytes + FETCH_QUEUES_FREE / self.num_pipelines) / 24;
         bearable.min(self.bytes / 4)
     }
 

@@ -339,7 +339,7 @@ impl<'c> PartitionReader<'c> {
             Some(filling) => {
                 let (records, bytes) = filling.size();
                 let full = records >= rules.limits.records || bytes >= rules.limits.bytes;
-                full || rules.together || filling.has_waited(rules, now)
+                full || rules.together || self.has_waited(rules, now)
             }
             None => {
                 let waited = self.passed_at.map(|since| now.duration_since(since));
@@ -351,7 +351,8 @@ impl<'c> PartitionReader<'c> {
 
     /// Whether what is read has waited for others for long enough.
     pub(super) fn has_waited(&self, rules: &ReadRules, now: Instant) -> bool {
-        self.filling.as_ref().is_some_and(|filling| filling.has_waited(rules, now))
+        let since = self.filling.as_ref().map(|filling| filling.since);
+        since.is_some_and(|since| now.duration_since(since) >= rules.limits.linger)
     }
 
     /// Hands in what is read, or the news that offsets without records were passed. Nothing if
@@ -382,10 +383,6 @@ impl<'c> PartitionReader<'c> {
 }
 
 impl Filling {
-    fn has_waited(&self, rules: &ReadRules, now: Instant) -> bool {
-        now.duration_since(self.since) >= rules.limits.linger
-    }
-
     fn size(&self) -> (usize, usize) {
         (self.arena.len(), self.arena.num_bytes())
     }

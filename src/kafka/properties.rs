@@ -27,8 +27,8 @@ pub struct PropertyError {
 /// A longer linger does not make brokers hold answers back for longer.
 const LINGER_FOLLOWED: Duration = Duration::from_millis(250);
 
-/// Milliseconds that an answer is held back for at least, or not at all: a consumer that has nothing
-/// to do should not ask more often.
+/// Milliseconds that an answer is held back for at least, or not at all: a consumer that has
+/// nothing to do should not ask more often.
 const HOLD_BACK_MIN: u64 = 10;
 
 /// What the properties are made from.
@@ -179,6 +179,10 @@ pub fn consumer(settings: &Settings<'_>) -> Result<ClientConfig, PropertyError> 
     let mut config = common(settings)?;
     for (key, value) in fetch_limits(settings) {
         config.set(key, value.to_string());
+    }
+    if settings.user.contains_key("fetch.wait.max.ms") {
+        // Meant for answers without a record: those with some are not to wait for so long.
+        config.set("fetch.min.bytes", "1");
     }
     if !is_next_generation(settings.user) {
         config.set("partition.assignment.strategy", COOPERATIVE);
@@ -340,6 +344,9 @@ mod tests {
                 fetch_limits(&Settings { linger, ..settings(&user) }).into();
             assert_eq!(limits["fetch.wait.max.ms"], wait);
         }
+        let user = self::user(&[("fetch.wait.max.ms", "500")]);
+        let config = consumer(&settings(&user)).expect("nothing is refused");
+        assert_eq!(config.get("fetch.min.bytes"), Some("1"));
     }
 
     #[test]

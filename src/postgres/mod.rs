@@ -28,6 +28,7 @@ pub mod pool;
 pub mod repeats;
 pub mod row;
 pub mod save;
+mod saved_keys;
 pub mod schema;
 pub mod shape;
 mod starts;

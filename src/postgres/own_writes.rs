@@ -7,27 +7,32 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::BytesMut;
 use deadpool_postgres::ClientWrapper;
 use futures_util::future::BoxFuture;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use longshore_actors::batch::Batch;
 use longshore_actors::error::{EncodeError, SaveError};
 use longshore_actors::pipeline::{Context, KeysOf, Pipeline};
 use longshore_actors::ports::{Opened, OwnWrites, SessionId};
 use longshore_actors::rows::{Row, RowBuffer};
-use tokio_postgres::types::FromSqlOwned;
 
 use super::errors::Failure;
-use super::row::WireType;
 use super::store::PostgresStore;
+
+pub use super::saved_keys::SavedKeys;
 
 /// A context that is read in the transaction that saves what it comes to. Implemented by
 /// [`own_writes!`](crate::own_writes).
 pub trait LoadOwn: Context + Sized {
     /// Reads everything over `client`, in its open transaction: locks first, each table's rows in
-    /// the order of their keys, then the rest.
+    /// the order of their keys, then the rest. `probes`: whether to look for saved keys, too; left
+    /// out, a repeat is found when it is saved, and the group is done again.
     fn load<'a>(
         client: &'a ClientWrapper,
         wanted: &'a Self::Keys,
+        probes: bool,
     ) -> BoxFuture<'a, Result<Self, Failure>>;
+
+    /// Whether it has found a saved key, while no record was worked yet.
+    fn found_repeats(&self) -> bool;
 }
 
 /// Rows that are locked from their reading to the COMMIT, by key. A record may change them; the
@@ -123,32 +128,6 @@ impl<K: Hash + Eq, V> FromIterator<(K, V)> for Locked<K, V> {
         let locked = |(key, row)| (key, LockedRow { row, changed_by: None });
         let rows = found.into_iter().map(locked).collect();
         Self(Mutex::new(LockedRows { rows, undo: Vec::new(), scratch: Default::default() }))
-    }
-}
-
-/// Keys of the pipeline's first table that are saved: before the group, or by the group so far.
-#[derive(Debug)]
-pub struct SavedKeys<K>(Mutex<HashSet<K>>);
-
-impl<K: Hash + Eq + FromSqlOwned> SavedKeys<K> {
-    /// Whether a record with `key` is saved.
-    pub fn contains(&self, key: &K) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(key)
-    }
-
-    /// The record with the key `identity` is saved.
-    #[doc(hidden)]
-    pub fn keep(&self, wire: &WireType, identity: &[u8]) {
-        // The key of another column than the first table's: the store says so when it saves.
-        if let Ok(key) = wire.read(identity) {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
-        }
-    }
-}
-
-impl<K: Hash + Eq> FromIterator<K> for SavedKeys<K> {
-    fn from_iter<I: IntoIterator<Item = K>>(keys: I) -> Self {
-        Self(Mutex::new(keys.into_iter().collect()))
     }
 }
 
@@ -300,6 +279,7 @@ macro_rules! own_writes {
                 fn load<'a>(
                     client: &'a ClientWrapper,
                     wanted: &'a $wanted,
+                    probes: bool,
                 ) -> BoxFuture<'a, Result<Self, Failure>> {
                     $(let $locked = typed::select(
                         $locked_table::table
@@ -311,11 +291,11 @@ macro_rules! own_writes {
                                 <$locked_row as SelectableHelper<_>>::as_select(),
                             )),
                     );)+
-                    let $saved = typed::select(
+                    let $saved = probes.then(|| typed::select(
                         $saved_table::table
                             .filter($saved_table::$saved_column.eq_any(wanted.$saved.sorted()))
                             .select($saved_table::$saved_column),
-                    );
+                    ));
                     $($(let $read = typed::select(
                         $read_table::table
                             .filter($read_table::$read_column.eq_any(wanted.$read.sorted()))
@@ -326,7 +306,9 @@ macro_rules! own_writes {
                     );)+)?
                     Box::pin(async move {
                         $($locked.prepare(client).await?;)+
-                        $saved.prepare(client).await?;
+                        if let Some(saved) = &$saved {
+                            saved.prepare(client).await?;
+                        }
                         $($($read.prepare(client).await?;)+)?
                         // In one flight, and the server does one after the other: what is read
                         // behind a lock is newer than the lock.
@@ -336,7 +318,12 @@ macro_rules! own_writes {
                             $($(Vec<($read_key, $read_row)>,)+)?
                         ) = futures_util::try_join!(
                             $($locked.load(client),)+
-                            $saved.load(client),
+                            async {
+                                match $saved {
+                                    Some(saved) => saved.load(client).await,
+                                    None => Ok(Vec::new()),
+                                }
+                            },
                             $($($read.load(client),)+)?
                         )?;
                         Ok($known {
@@ -345,6 +332,10 @@ macro_rules! own_writes {
                             $($($read: $read.into_iter().collect(),)+)?
                         })
                     })
+                }
+
+                fn found_repeats(&self) -> bool {
+                    !self.$saved.is_empty()
                 }
             }
 

@@ -34,6 +34,8 @@ const UNDO: &str = "rollback to savepoint longshore_group";
 pub(super) struct OpenGroup {
     lease: Lease,
     limit: HoldLimit,
+    /// Whether saved keys were looked for.
+    probed: bool,
 }
 
 /// Refused records, by their number in the group.
@@ -52,10 +54,11 @@ impl Saver {
         let lease = session.pool.lease().await.map_err(Failure::into_save_error)?;
         let limit = session.pool.limit(HELD_MAX);
         group.iter().for_each(|batch| batch.begin());
-        let opened = self.begin::<C>(&lease, group, keys).await;
+        let probed = self.repeats.probing_pays();
+        let opened = self.begin::<C>(&lease, group, (keys, probed)).await;
         match opened {
             Ok(Opened::Open(context)) => {
-                let open = OpenGroup { lease, limit };
+                let open = OpenGroup { lease, limit, probed };
                 *session.open.lock().unwrap_or_else(PoisonError::into_inner) = Some(open);
                 Ok(Opened::Open(context))
             }
@@ -78,7 +81,7 @@ impl Saver {
         &self,
         lease: &Lease,
         group: &[Arc<Batch>],
-        keys: &C::Keys,
+        (keys, probed): (&C::Keys, bool),
     ) -> Result<Opened<C>, Failure> {
         let (writer, owner) = (self.writer(lease), self.owner.name());
         let batches = group.iter().map(|batch| &**batch);
@@ -87,7 +90,10 @@ impl Saver {
         if claims.iter().any(Result::is_err) {
             return Ok(Opened::LeftOut(claims.into_iter().map(Result::err).collect()));
         }
-        let context = C::load(writer.client(), keys).await?;
+        let context = C::load(writer.client(), keys, probed).await?;
+        if probed {
+            self.repeats.probed(context.found_repeats());
+        }
         writer.run(MARK).await?;
         Ok(Opened::Open(context))
     }
@@ -99,14 +105,14 @@ impl Saver {
         group: &[WorkedBatch],
         changes: &RowBuffer,
     ) -> Result<Vec<BatchReport>, SaveError> {
-        let Some(OpenGroup { lease, limit }) = take_open(session) else {
+        let Some(OpenGroup { lease, limit, probed }) = take_open(session) else {
             note_rolled_back(group);
             return Ok(gone(group));
         };
         let began = Instant::now();
         let mut merged = Merged::new(group, self.tables.len());
         let ended = Attempt { saver: self, session, group, writer: self.writer(&lease) }
-            .run_open(&mut merged, changes)
+            .run_open(&mut merged, changes, probed)
             .await;
         match ended {
             Ok(GroupEnd::Committed(reports)) => {
@@ -155,6 +161,7 @@ impl Attempt<'_> {
         &mut self,
         merged: &mut Merged<'_>,
         changes: &RowBuffer,
+        probed: bool,
     ) -> Result<GroupEnd, SaveError> {
         let mut claims: Claims = self
             .group
@@ -173,7 +180,7 @@ impl Attempt<'_> {
             // A person took a parked record away, say, that came back with this group.
             Some(Refusals::new())
         } else {
-            let written = self.write_open(merged, &lanes.aside, changes).await;
+            let written = self.write_open(merged, &lanes.aside, changes, probed).await;
             written.map_err(Failure::into_save_error)?
         };
         if let Some(refused) = refused {
@@ -208,6 +215,7 @@ impl Attempt<'_> {
         merged: &mut Merged<'_>,
         aside: &Aside,
         changes: &RowBuffer,
+        probed: bool,
     ) -> Result<Option<Refusals>, Failure> {
         let goes = vec![true; self.group.len()];
         merged.begin(&goes, aside, |_| false);
@@ -216,6 +224,11 @@ impl Attempt<'_> {
             Ok(()) => None,
             Err(Stumble::Failed(failure)) => return Err(failure),
             Err(Stumble::Partial) => Some(Hint::SomeRow),
+            Err(Stumble::Row { is_repeat: true, .. }) if !probed => {
+                // Nobody looked for repeats, so `work` did not know. The next round does.
+                self.saver.repeats.met();
+                return Ok(Some(Refusals::new()));
+            }
             Err(Stumble::Row { suspect, .. }) => Some(suspect.map_or(Hint::SomeRow, Hint::Suspect)),
         };
         if let Some(hint) = hint {
@@ -225,7 +238,11 @@ impl Attempt<'_> {
             bisect::write(&mut self.writer, merged, hint).await?;
             let refused: Refusals = merged.take_refused();
             // A duplicate was saved by another writer meanwhile: what is read anew knows it.
-            if !refused.is_empty() || merged.has_duplicates() {
+            if merged.has_duplicates() {
+                self.saver.repeats.met();
+                return Ok(Some(refused));
+            }
+            if !refused.is_empty() {
                 return Ok(Some(refused));
             }
         }
