@@ -36,7 +36,10 @@ pub const EXAMPLES: [Example; 2] = [
              coalesce(sum(cost_micros), 0)]::bigint[] as numbers from ads.enriched_events",
         sums: &[("billable", 1), ("cost", 1_000_000)],
         feed: |seed| {
-            let options = AdsOptions { partitions: PARTITIONS, ..AdsOptions::default() };
+            // The last demo's may be in the database.
+            let reference_seed = Some(1);
+            let options =
+                AdsOptions { partitions: PARTITIONS, reference_seed, ..AdsOptions::default() };
             ExampleFeed::Ads(AdsFeed::with(seed, options))
         },
     },

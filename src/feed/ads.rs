@@ -42,6 +42,9 @@ pub struct AdsOptions {
     pub campaigns_each: usize,
     /// How many users click.
     pub users: u32,
+    /// The seed of advertisers and campaigns, if not that of the records: feeds whose rows go to
+    /// one database must agree about them.
+    pub reference_seed: Option<u64>,
 }
 
 impl Default for AdsOptions {
@@ -52,6 +55,7 @@ impl Default for AdsOptions {
             advertisers: 200,
             campaigns_each: 5,
             users: 100_000,
+            reference_seed: None,
         }
     }
 }
@@ -93,10 +97,12 @@ impl AdsFeed {
 
     /// A feed with options of its own.
     pub fn with(seed: u64, options: AdsOptions) -> Self {
+        let (advertisers, each) = (options.advertisers, options.campaigns_each);
+        let reference_seed = options.reference_seed.unwrap_or(seed);
         Self {
             rng: StdRng::seed_from_u64(seed),
             mix: Mix::new(&options.shares),
-            reference: AdsReference::generate(seed, options.advertisers, options.campaigns_each),
+            reference: AdsReference::generate(reference_seed, advertisers, each),
             options,
             clock: Clock::default(),
             saved: Remembered::default(),

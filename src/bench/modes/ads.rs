@@ -40,6 +40,7 @@ impl Mode for AdsMode {
             advertisers: Self::advertisers(shape),
             campaigns_each: CAMPAIGNS_EACH,
             users: USERS,
+            reference_seed: None,
         };
         BoxedFeed::new(AdsFeed::with(shape.seed, options), shape)
     }
