@@ -45,19 +45,14 @@ pub(crate) fn arena() -> RecordArena {
 /// What a lookup finds for them.
 pub(crate) fn known(reference: &AdsReference) -> Known {
     let advertisers = reference.advertisers.iter().map(|advertiser| {
-        let (name, status) = ((&*advertiser.name).into(), status(advertiser.is_active).into());
+        let (name, status) = ((&*advertiser.name).into(), advertiser.status().into());
         (advertiser.id, Advertiser { name, status, currency: advertiser.currency.into() })
     });
     let campaigns = reference.campaigns.iter().map(|campaign| {
-        let (name, status) = ((&*campaign.name).into(), status(campaign.is_active).into());
+        let (name, status) = ((&*campaign.name).into(), campaign.status().into());
         (campaign.id, Campaign { advertiser_id: campaign.advertiser_id, name, status })
     });
     Known { advertisers: advertisers.collect(), campaigns: campaigns.collect(), ..Known::default() }
-}
-
-/// What the database says of it.
-pub(crate) fn status(is_active: bool) -> &'static str {
-    if is_active { "active" } else { "paused" }
 }
 
 /// What a record's row is made of.

@@ -173,13 +173,13 @@ fn answers(reference: &AdsReference) -> Vec<Answer> {
     use canned::{BPCHAR, INT8, TEXT, UUID};
     let mut advertisers = Answer::new("advertisers", &[INT8, TEXT, TEXT, BPCHAR]);
     for row in &reference.advertisers {
-        let (id, status) = (row.id.to_be_bytes(), records::status(row.is_active));
+        let (id, status) = (row.id.to_be_bytes(), row.status());
         advertisers.row(&[&id, row.name.as_bytes(), status.as_bytes(), row.currency.as_bytes()]);
     }
     let mut campaigns = Answer::new("campaigns", &[INT8, INT8, TEXT, TEXT]);
     for row in &reference.campaigns {
         let (id, of) = (row.id.to_be_bytes(), row.advertiser_id.to_be_bytes());
-        let status = records::status(row.is_active);
+        let status = row.status();
         campaigns.row(&[&id, &of, row.name.as_bytes(), status.as_bytes()]);
     }
     vec![advertisers, campaigns, Answer::new("enriched_events", &[UUID])]

@@ -31,6 +31,13 @@ pub struct Advertiser {
     pub currency: &'static str,
 }
 
+impl Advertiser {
+    /// Its `status` in the database.
+    pub const fn status(&self) -> &'static str {
+        word(self.is_active)
+    }
+}
+
 /// A campaign of an advertiser.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Campaign {
@@ -42,6 +49,13 @@ pub struct Campaign {
     pub name: String,
     /// Whether it is `active`, else `paused`.
     pub is_active: bool,
+}
+
+impl Campaign {
+    /// Its `status` in the database.
+    pub const fn status(&self) -> &'static str {
+        word(self.is_active)
+    }
 }
 
 /// All advertisers and campaigns that a feed knows. Ids count from 1 without gaps.
@@ -77,11 +91,11 @@ impl AdsReference {
     /// The SQL that inserts them; rows that are there already stay as they are.
     pub fn insert_sql(&self) -> String {
         let advertisers = self.advertisers.iter().map(|row| {
-            let (name, status) = (quoted(&row.name), status(row.is_active));
+            let (name, status) = (quoted(&row.name), row.status());
             format!("({}, {name}, '{status}', '{}')", row.id, row.currency)
         });
         let campaigns = self.campaigns.iter().map(|row| {
-            let (name, status) = (quoted(&row.name), status(row.is_active));
+            let (name, status) = (quoted(&row.name), row.status());
             format!("({}, {}, {name}, '{status}')", row.id, row.advertiser_id)
         });
         let mut sql = String::new();
@@ -119,7 +133,8 @@ pub(super) fn insert(sql: &mut String, target: &str, rows: impl Iterator<Item = 
     let _ = write!(sql, "insert into {target} values\n  {rows}\non conflict (id) do nothing;\n");
 }
 
-fn status(is_active: bool) -> &'static str {
+/// The word for it in the database.
+const fn word(is_active: bool) -> &'static str {
     if is_active { "active" } else { "paused" }
 }
 

@@ -180,10 +180,6 @@ pub fn consumer(settings: &Settings<'_>) -> Result<ClientConfig, PropertyError> 
     for (key, value) in fetch_limits(settings) {
         config.set(key, value.to_string());
     }
-    if settings.user.contains_key("fetch.wait.max.ms") {
-        // Meant for answers without a record: those with some are not to wait for so long.
-        config.set("fetch.min.bytes", "1");
-    }
     if !is_next_generation(settings.user) {
         config.set("partition.assignment.strategy", COOPERATIVE);
         // A member that died is noticed after 10 s instead of 45 s; a living one beats by itself.
@@ -233,7 +229,8 @@ fn set_all(config: &mut ClientConfig, user: &BTreeMap<String, String>) {
 ///
 /// A broker holds an answer back until there is half a fetch to send, or for two fifths of the
 /// linger: most of what comes in would wait in a batch for that long anyway, and answers with a few
-/// records each cost both sides as much as saving them. For a short linger it answers at once.
+/// records each cost both sides as much as saving them. For a short linger it answers at once, and
+/// where the user says how long to wait, which is meant for answers without a record.
 fn fetch_limits(settings: &Settings<'_>) -> [(&'static str, u64); 7] {
     const KIB: u64 = 1024;
     let share = settings.fetch_budget_bytes / u64::from(settings.partitions.max(1));
@@ -241,7 +238,8 @@ fn fetch_limits(settings: &Settings<'_>) -> [(&'static str, u64); 7] {
     let queue = share.saturating_sub(fetch).clamp(64 * KIB, 64 * KIB * KIB);
     let answer = (settings.fetch_budget_bytes / 4).clamp(1024 * KIB, 16 * KIB * KIB);
     let wait = settings.linger.min(LINGER_FOLLOWED).as_millis() as u64 * 2 / 5;
-    let (least, wait) = if wait < HOLD_BACK_MIN { (1, 100) } else { (fetch / 2, wait) };
+    let at_once = wait < HOLD_BACK_MIN || settings.user.contains_key("fetch.wait.max.ms");
+    let (least, wait) = if at_once { (1, 100) } else { (fetch / 2, wait) };
     [
         ("queued.max.messages.kbytes", queue / KIB),
         // Stops a fetch early only for records under about 256 bytes.

@@ -40,7 +40,7 @@ impl Mode for AdsMode {
             advertisers: Self::advertisers(shape),
             campaigns_each: CAMPAIGNS_EACH,
             users: USERS,
-            reference_seed: None,
+            ..AdsOptions::default()
         };
         BoxedFeed::new(AdsFeed::with(shape.seed, options), shape)
     }
@@ -65,16 +65,15 @@ impl Mode for AdsMode {
 
     fn reference(&self, shape: &Shape) -> Vec<Reference> {
         let all = AdsReference::generate(shape.seed, Self::advertisers(shape), CAMPAIGNS_EACH);
-        let status = |is_active| if is_active { "active" } else { "paused" };
         let (mut advertisers, mut campaigns) = (String::new(), String::new());
         for row in &all.advertisers {
             let (id, name, currency) = (row.id, &row.name, row.currency);
             // Writing into a string cannot fail; the names have nothing that COPY reads otherwise.
-            let _ = writeln!(advertisers, "{id}\t{name}\t{}\t{currency}", status(row.is_active));
+            let _ = writeln!(advertisers, "{id}\t{name}\t{}\t{currency}", row.status());
         }
         for row in &all.campaigns {
             let (id, of, name) = (row.id, row.advertiser_id, &row.name);
-            let _ = writeln!(campaigns, "{id}\t{of}\t{name}\t{}", status(row.is_active));
+            let _ = writeln!(campaigns, "{id}\t{of}\t{name}\t{}", row.status());
         }
         let reference = |target, rows| Reference { target, rows };
         vec![
