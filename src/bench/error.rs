@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use crate::causes::with_causes;
 use crate::embedded::EmbeddedError;
-use crate::feed::FeedError;
+use crate::feed::{FeedError, TopicError};
 
 /// Why a measurement came to nothing. What it had made is removed all the same.
 #[derive(Debug, Error)]
@@ -30,6 +30,9 @@ pub(crate) enum BenchError {
         /// What they say.
         problem: String,
     },
+    /// A topic cannot be made.
+    #[error(transparent)]
+    Topic(#[from] TopicError),
     /// The records could not be sent.
     #[error(transparent)]
     Feed(#[from] FeedError),

@@ -25,7 +25,6 @@ mod show;
 mod site;
 mod stage;
 mod survey;
-mod topic;
 mod watch;
 
 use std::collections::BTreeMap;

@@ -8,8 +8,8 @@ use tokio_postgres::Client;
 use uuid::Uuid;
 
 use super::error::BenchError;
-use super::topic::Topics;
 use crate::config::KafkaProperties;
+use crate::feed::Topics;
 use crate::postgres::connect::{ConnectOptions, SessionSettings};
 
 /// Where it is measured.

@@ -10,6 +10,7 @@ use super::error::CommandError;
 use crate::config::{Config, ConfigError, Layers, Secret};
 use crate::demo::{self, Example, FeedPlan, PARTITIONS, Summary};
 use crate::embedded::{EmbeddedServers, PostgresOptions, ServersOptions};
+use crate::feed::Topics;
 use crate::http::{HttpError, HttpServer};
 use crate::service::ServiceView;
 
@@ -19,6 +20,7 @@ Examples:
   longshore demo --records 100000       this many records in all, then end
   longshore demo --database-url postgres://user@host/db
                                         your database; the tables are made and filled there
+  longshore demo --brokers host:9092    your brokers; the topics are made there if they are not
 
 Neither longshore.toml nor the environment is read: a demo must not find its way to the database
 of a service.";
@@ -80,6 +82,9 @@ fn show(context: &Context, config: &Config, args: &Args) -> Result<(), CommandEr
     };
     let mut plans = plan(&examples(context), seed, args.records);
     let before = block_on(prepare(config, &plans))?;
+    if args.servers.brokers.is_some() {
+        block_on(make_topics(config, &plans))?;
+    }
     if let Some(http) = &http {
         println!(
             "http://{} shows how it goes; besides: /metrics, /api/status, /health/ready",
@@ -144,6 +149,16 @@ fn serve(
         }
         served => Ok(served?),
     }
+}
+
+/// The topics on the user's own brokers, which need not make them by themselves.
+async fn make_topics(config: &Config, plans: &[FeedPlan]) -> Result<(), CommandError> {
+    let (brokers, properties) = (&config.kafka.brokers, &config.kafka.properties);
+    let topics = Topics::new(brokers, properties).map_err(CommandError::failed)?;
+    for plan in plans {
+        topics.ensure(plan.example.topic, PARTITIONS).await.map_err(CommandError::failed)?;
+    }
+    Ok(())
 }
 
 async fn prepare(config: &Config, plans: &[FeedPlan]) -> Result<Vec<Summary>, CommandError> {

@@ -12,6 +12,7 @@ mod reference;
 mod remembered;
 mod spoil;
 mod throttle;
+mod topics;
 
 use std::collections::BTreeMap;
 
@@ -24,6 +25,8 @@ pub(crate) use producer::send;
 pub use producer::{Delivered, FeedError, FeedPlan, Feeder};
 pub use reference::{AdsReference, Advertiser, Campaign};
 pub use throttle::{Throttle, UnreadLimit};
+pub use topics::TopicError;
+pub(crate) use topics::Topics;
 
 /// An endless source of records.
 pub trait Feed {

@@ -37,7 +37,8 @@ impl Topic {
         topic
     }
 
-    fn named(brokers: &str, name: String) -> Self {
+    /// A topic that may or may not be there.
+    pub(crate) fn named(brokers: &str, name: String) -> Self {
         let admin = client(brokers).create().expect("an admin client");
         let consumer = client(brokers).create().expect("a consumer");
         Self { name, brokers: brokers.to_owned(), admin, consumer }
