@@ -30,8 +30,12 @@ use super::thread::{ConsumerError, Drained};
 
 /// The longest wait between two sweeps of idle partitions.
 const IDLE_WAIT: Duration = Duration::from_millis(10);
-/// The wait while a batch lingers or records wait for tickets.
+/// The wait while a batch lingers or records wait for tickets: a part of the linger, between these.
+/// A sweep costs much the same whether it finds ten records in each partition or a hundred. In whole
+/// milliseconds: the client spins through what is left of one.
 const PENDING_WAIT: Duration = Duration::from_millis(1);
+const PENDING_WAIT_MAX: Duration = Duration::from_millis(4);
+const PENDING_WAITS: u32 = 6;
 /// With more of the tickets out than this, batches have company enough: each grows for itself.
 const COMPANY_SHARE: f64 = 0.5;
 /// The wait for an event while the consumer closes.
@@ -115,7 +119,7 @@ impl<'c> ConsumerLoop<'c> {
             self.report();
             wait = match visit {
                 Visit { more: true, .. } => Duration::ZERO,
-                Visit { pending: true, .. } => PENDING_WAIT,
+                Visit { pending: true, .. } => self.pending_wait(),
                 Visit { .. } => IDLE_WAIT,
             };
         }
@@ -252,6 +256,12 @@ impl<'c> ConsumerLoop<'c> {
         }
         all.pending |= self.readers.iter().any(|r| matches!(r.state(), ReaderState::Placing));
         all
+    }
+
+    fn pending_wait(&self) -> Duration {
+        let linger = self.rules.at(self.context.front.pace().now()).limits.linger;
+        let part = Duration::from_millis((linger / PENDING_WAITS).as_millis() as u64);
+        part.clamp(PENDING_WAIT, PENDING_WAIT_MAX)
     }
 
     /// How partitions are read just now.
