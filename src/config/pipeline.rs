@@ -259,7 +259,7 @@ fn check_lookups(
 
 fn check_cached_rows(checks: &mut Checks<'_>, key: Key<'_>, raw: Option<Written<u64>>) -> usize {
     let default = LookupRules::CACHED_ROWS;
-    let rows = checks.count(key, raw, default as u64, 1..=100_000_000);
+    let rows = checks.count(key, raw, default as u64, 0..=100_000_000);
     usize::try_from(rows).unwrap_or(default)
 }
 

@@ -123,3 +123,105 @@ async fn commands_read_positions_and_parked_counts() {
     drop(conn);
     database.drop().await;
 }
+
+/// What may happen to a table, and to the rows of it.
+const CHANGES: &[&str] = &[
+    "update ads.campaigns set name = 'another' where id = 7",
+    "update ads.campaigns set name = name || '!' where id % 1000 = 0",
+    "delete from ads.campaigns where id = 8",
+    "insert into ads.campaigns values (8, 1, 'back again', 'paused')",
+    "delete from ads.campaigns where id = 9; insert into ads.campaigns values (9, 2, 'x', 'paused')",
+    "insert into ads.campaigns values (20000, 2, 'new', 'active')",
+    "begin; update ads.campaigns set name = 'taken back' where id = 7; rollback",
+    "alter table ads.campaigns rename status to was_status;
+     alter table ads.campaigns rename name to status;
+     alter table ads.campaigns rename was_status to name",
+    "alter table ads.campaigns drop column name; alter table ads.campaigns add name text default 'd'",
+    "alter table ads.campaigns alter advertiser_id type bigint using advertiser_id % 3000 + 1",
+    "create table other (like ads.campaigns including all);
+     insert into other select id, advertiser_id, 'of the other', status from ads.campaigns",
+    "alter table ads.campaigns rename to old; alter table other rename to campaigns;
+     alter table campaigns set schema ads",
+    "vacuum full ads.campaigns",
+    "truncate ads.campaigns",
+    "insert into ads.campaigns select n, 1, 'once more', 'paused' from generate_series(1, 9000) n",
+];
+
+/// The campaigns as `known` has them, and as they are.
+async fn campaigns(database: &Database, lookups: &PostgresLookups<Ads>) -> (Known, bool) {
+    let mut wanted = Wanted::default();
+    (0..=9000).chain([20_000]).for_each(|id| wanted.campaigns.want(id));
+    let rows = "select id, advertiser_id, name, status from ads.campaigns";
+    let rows = database.client.query(rows, &[]).await.unwrap();
+    let known = load(lookups, &Arc::new(wanted)).await;
+    let found = (0..=9000).chain([20_000]).filter(|id| known.campaigns.get(id).is_some()).count();
+    let is_same = |row: &tokio_postgres::Row| {
+        known.campaigns.get(&row.get::<_, i64>(0)).is_some_and(|campaign| {
+            let texts = (row.get::<_, &str>(2), row.get::<_, &str>(3));
+            (campaign.advertiser_id, (&*campaign.name, &*campaign.status)) == (row.get(1), texts)
+        })
+    };
+    let is_right = found == rows.len() && rows.iter().all(is_same);
+    (known, is_right)
+}
+
+#[actix::test]
+async fn a_table_that_is_kept_is_as_fresh_as_one_that_is_read() {
+    let Some(database) = database().await else { return };
+    migrate::apply(&database.options, Arc::new([Ads::MIGRATIONS])).await.unwrap();
+    database.client.batch_execute(ROWS).await.unwrap();
+    let rules = LookupRules::default();
+    let lookups = PostgresLookups::<Ads>::new(pool(&database), Arc::default(), &rules);
+    let keep = async || {
+        for _ in 0..20 {
+            let (known, is_right) = campaigns(&database, &lookups).await;
+            assert!(is_right, "read");
+            // What was not there is read each time.
+            if known.campaigns.num_read() < 2 {
+                return true;
+            }
+        }
+        false
+    };
+    for change in CHANGES {
+        assert!(keep().await, "kept before {change}");
+        database.client.batch_execute(change).await.unwrap();
+        assert!(campaigns(&database, &lookups).await.1, "after {change}");
+    }
+    assert!(keep().await, "a small table is kept");
+    // Who began before it was kept may end after that.
+    let writer = connect(&database.options).await;
+    writer
+        .batch_execute("begin; update ads.campaigns set name = 'late' where id = 5")
+        .await
+        .unwrap();
+    database
+        .client
+        .batch_execute("update ads.campaigns set name = 'early' where id = 6")
+        .await
+        .unwrap();
+    keep().await;
+    writer.batch_execute("commit").await.unwrap();
+    assert!(campaigns(&database, &lookups).await.1, "after a late commit");
+    database.drop().await;
+}
+
+#[actix::test]
+async fn what_is_no_plain_table_is_read_each_time() {
+    let Some(database) = database().await else { return };
+    migrate::apply(&database.options, Arc::new([Ads::MIGRATIONS])).await.unwrap();
+    database.client.batch_execute(ROWS).await.unwrap();
+    let view = "alter table ads.campaigns rename to those; create view ads.campaigns as
+                select id, advertiser_id, name, (select max(status) from ads.advertisers) as status
+                from ads.those";
+    database.client.batch_execute(view).await.unwrap();
+    let rules = LookupRules::default();
+    let lookups = PostgresLookups::<Ads>::new(pool(&database), Arc::default(), &rules);
+    for status in ["paused", "active", "paused", "active"] {
+        let update = format!("update ads.advertisers set status = '{status}'");
+        database.client.batch_execute(&update).await.unwrap();
+        let (known, is_right) = campaigns(&database, &lookups).await;
+        assert!(is_right && known.campaigns.num_read() == 9000, "{status}");
+    }
+    database.drop().await;
+}

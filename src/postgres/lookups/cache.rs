@@ -1,25 +1,35 @@
-//! Rows that were looked up a moment ago, for lookups whose rows may be of some age. Only rows are
-//! kept: a key without one is asked for each time, so that a row is found once it is there.
+//! What is kept of a lookup: rows that were looked up a moment ago, where rows may be of some age, or
+//! its whole table. Only rows are kept: a key without one is asked for each time, so that a row is
+//! found once it is there.
 //!
-//! All rows that are kept are of one [`Generation`], which is dropped as a whole when the oldest of
+//! Rows that were looked up are of one [`Generation`], which is dropped as a whole when the oldest of
 //! them may be too old, and begun anew. So no row has a time of its own, and none is ever changed
-//! or moved while a batch looks at it.
+//! or moved while a batch looks at it. A small table is kept as a [`WholeTable`] when that is
+//! cheaper than its rows one by one.
 
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use diesel::QueryResult;
+use diesel_async::AsyncPgConnection;
+use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::found::Lookup;
 use super::freshness::{Freshness, LookupRules};
 use super::generation::Generation;
 use super::keys::{WantedKeys, distinct};
+use super::whole::WholeTable;
 
-/// The rows of one lookup, if they are kept.
-pub struct Cache<K, V>(Option<Kept<K, V>>);
+/// The rows of one lookup that are kept.
+pub struct Cache<K, V> {
+    whole: WholeTable<K, V>,
+    recent: Option<Recent<K, V>>,
+}
 
-struct Kept<K, V> {
+/// Rows that may be of some age.
+struct Recent<K, V> {
     max_age: Duration,
     rows_max: usize,
     newest: Mutex<Option<Newest<K, V>>>,
@@ -32,42 +42,62 @@ struct Newest<K, V> {
     since: Instant,
 }
 
-/// What is left to be read for a batch.
-pub struct Missing<K, V> {
-    /// The keys to ask for, distinct and in order.
-    pub keys: Vec<K>,
-    kept: Option<Arc<Generation<K, V>>>,
-}
-
 impl<K: Hash + Ord + Clone, V> Cache<K, V> {
-    /// For the lookup `name` under `rules`.
-    pub fn new(rules: &LookupRules, name: &str) -> Self {
-        let Freshness::MaxAge(max_age) = rules.of(name) else { return Self(None) };
+    /// For the lookup `name` in `table`, as SQL says it, under `rules`.
+    pub fn new(rules: &LookupRules, name: &str, table: &str) -> Self {
         let rows_max = rules.cached_rows;
-        Self(Some(Kept { max_age, rows_max, newest: Mutex::default() }))
-    }
-
-    /// Says which of `wanted` have to be read.
-    pub fn missing(&self, wanted: &WantedKeys<K>) -> Missing<K, V> {
-        let Some(kept) = &self.0 else { return Missing { keys: wanted.sorted(), kept: None } };
-        let kept = kept.generation();
-        let keys = wanted.iter().filter(|key| !kept.has(key)).cloned().collect();
-        Missing { keys: distinct(keys), kept: Some(kept) }
-    }
-
-    /// Joins the rows that were read with those that were there.
-    pub fn found(&self, missing: Missing<K, V>, rows: Vec<(K, V)>) -> Lookup<K, V> {
-        match missing.kept {
-            Some(kept) => {
-                let rows = kept.take_in(rows);
-                Lookup::joined(kept, rows)
+        let recent = match rules.of(name) {
+            Freshness::PerBatch => None,
+            Freshness::MaxAge(max_age) => {
+                Some(Recent { max_age, rows_max, newest: Mutex::default() })
             }
-            None => rows.into_iter().collect(),
+        };
+        Self { whole: WholeTable::new(table, rows_max), recent }
+    }
+
+    /// The rows under `wanted`, as fresh as they have to be. `read` reads those of some keys, or all.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn look_up<'c>(
+        &self,
+        conn: &'c AsyncPgConnection,
+        wanted: &WantedKeys<K>,
+        read: impl Fn(Option<Vec<K>>) -> BoxFuture<'c, QueryResult<Vec<(K, V)>>>,
+    ) -> QueryResult<Lookup<K, V>> {
+        if wanted.is_empty() {
+            return Ok(Lookup::default());
         }
+        let max_age = self.recent.as_ref().map_or(Duration::ZERO, |recent| recent.max_age);
+        self.whole.keep(conn, || read(None)).await?;
+        let whole = self.whole.rows(conn, wanted.len(), max_age).await?;
+        let kept = match (&whole, &self.recent) {
+            (Some(whole), recent) => {
+                recent.iter().for_each(Recent::forget);
+                Some(whole.clone())
+            }
+            (None, Some(recent)) => Some(recent.generation()),
+            (None, None) => None,
+        };
+        let Some(kept) = kept else {
+            let rows = read(Some(wanted.sorted())).await?;
+            self.whole.note_read(rows.len());
+            return Ok(rows.into_iter().collect());
+        };
+        let missing: Vec<_> = wanted.iter().filter(|key| !kept.has(key)).cloned().collect();
+        let mut rows = match missing.is_empty() {
+            true => Vec::new(),
+            false => read(Some(distinct(missing))).await?,
+        };
+        self.whole.note_read(rows.len());
+        if whole.is_none() {
+            rows = kept.take_in(rows);
+        }
+        Ok(Lookup::joined(kept, rows))
     }
 }
 
-impl<K: Hash + Eq, V> Kept<K, V> {
+impl<K: Hash + Eq, V> Recent<K, V> {
     /// The rows that are young enough now.
     fn generation(&self) -> Arc<Generation<K, V>> {
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
@@ -81,5 +111,10 @@ impl<K: Hash + Eq, V> Kept<K, V> {
         let rows = Arc::new(Generation::with_capacity(len, self.rows_max));
         *newest = Some(Newest { rows: rows.clone(), since: now });
         rows
+    }
+
+    /// Keeps nothing: the whole table is kept.
+    fn forget(&self) {
+        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }

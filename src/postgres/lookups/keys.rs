@@ -20,6 +20,11 @@ impl<K: Ord + Clone> WantedKeys<K> {
         self.0.is_empty()
     }
 
+    /// How often a key was asked for.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Takes in the keys of `other`.
     pub fn unite(&mut self, other: &Self) {
         self.0.extend_from_slice(&other.0);

@@ -6,6 +6,7 @@ mod found;
 mod freshness;
 mod generation;
 mod keys;
+mod whole;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use super::errors;
 use super::pool::QueryPool;
 use super::repeats::Repeats;
 
-pub use self::cache::{Cache, Missing};
+pub use self::cache::Cache;
 pub use self::found::Lookup;
 pub use self::freshness::{Freshness, LookupRules};
 pub use self::keys::{KeySet, WantedKeys};
@@ -157,7 +158,7 @@ macro_rules! lookups {
                 type Caches = Caches;
 
                 fn caches(rules: &LookupRules) -> Caches {
-                    Caches { $($field: $crate::__new_cache!(rules $field $($row)?)),+ }
+                    Caches { $($field: $crate::__new_cache!(rules $field $table $($row)?)),+ }
                 }
 
                 fn nothing() -> Self {
@@ -221,10 +222,11 @@ macro_rules! __cache {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __new_cache {
-    ($rules:ident $field:ident $row:ident) => {
-        $crate::postgres::lookups::Cache::new($rules, stringify!($field))
-    };
-    ($rules:ident $field:ident) => {
+    ($rules:ident $field:ident $table:ident $row:ident) => {{
+        let table = $crate::postgres::table::SqlTable::of(&$table::table, &[], &[]);
+        $crate::postgres::lookups::Cache::new($rules, stringify!($field), table.name())
+    }};
+    ($rules:ident $field:ident $table:ident) => {
         ()
     };
 }
@@ -249,22 +251,27 @@ macro_rules! __look_up {
         $conn:ident, $keys:ident, $cache:ident, $probes:ident,
         $table:ident $column:ident, $key:ident $row:ident
     ) => {{
-        use $crate::postgres::reexport::diesel::{ExpressionMethods, QueryDsl, SelectableHelper};
-        if $keys.is_empty() {
-            return Ok(Default::default());
-        }
-        let missing = $cache.missing($keys);
-        if missing.keys.is_empty() {
-            return Ok($cache.found(missing, Vec::new()));
-        }
-        let query = $table::table
-            .filter($table::$column.eq_any(missing.keys.iter()))
-            .select(($table::$column, <$row as SelectableHelper<_>>::as_select()));
-        // By its full name: the caller may have diesel's own trait of this name in scope.
-        let found: Vec<($key, $row)> =
-            $crate::postgres::reexport::diesel_async::RunQueryDsl::load(query, &mut &*$conn)
-                .await?;
-        QueryResult::Ok($cache.found(missing, found))
+        let _ = $probes;
+        $cache
+            .look_up($conn, $keys, |keys| {
+                use $crate::postgres::reexport::diesel::{
+                    ExpressionMethods, QueryDsl, SelectableHelper,
+                };
+                // By its full name: the caller may have diesel's own trait of this name in scope.
+                use $crate::postgres::reexport::diesel_async::RunQueryDsl as Run;
+                let row = <$row as SelectableHelper<_>>::as_select;
+                let rows = $table::table.select(($table::$column, row()));
+                Box::pin(async move {
+                    match keys {
+                        Some(keys) => {
+                            let rows = rows.filter($table::$column.eq_any(keys));
+                            Run::load::<($key, $row)>(rows, &mut &*$conn).await
+                        }
+                        None => Run::load::<($key, $row)>(rows, &mut &*$conn).await,
+                    }
+                })
+            })
+            .await
     }};
     (
         $conn:ident, $keys:ident, $cache:ident, $probes:ident,
