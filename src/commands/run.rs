@@ -6,6 +6,7 @@ use super::context::{Context, Overrides};
 use super::error::CommandError;
 use crate::config::Config;
 use crate::http::HttpServer;
+use crate::kafka::ffi::share_pools;
 use crate::service::{AnyPipeline, Service, ServiceError, ServiceView, StopSignals};
 
 const EXAMPLES: &str = "\
@@ -48,6 +49,7 @@ pub(crate) struct Args {
 /// A configuration that cannot be run; a pipeline that failed.
 pub(crate) fn execute(context: &Context, args: &Args) -> Result<(), CommandError> {
     use_small_pages();
+    share_pools();
     let mut context = context.clone();
     if args.bench_pipelines {
         super::bench::add_pipelines(&mut context.pipelines);

@@ -105,8 +105,22 @@ fn refused(column: &'static str, problem: &str) -> EncodeError {
     EncodeError::Value { column, problem: problem.to_owned() }
 }
 
+/// Most texts are short: eight bytes at a time, they take less than the call of a search.
+#[inline]
 fn has_nul(text: &[u8]) -> bool {
-    memchr::memchr(0, text).is_some()
+    const SHORT: usize = 64;
+    const LOW: u64 = u64::from_ne_bytes([0x01; 8]);
+    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+    if text.len() > SHORT {
+        return memchr::memchr(0, text).is_some();
+    }
+    let (words, rest) = text.as_chunks();
+    let borrows = words.iter().fold(0, |borrows, word| {
+        let word = u64::from_ne_bytes(*word);
+        // A byte borrows from its high bit if it is zero, or behind a zero.
+        borrows | (word.wrapping_sub(LOW) & !word & HIGH)
+    });
+    borrows != 0 || rest.contains(&0)
 }
 
 /// A type whose form on the wire is the same for every column that it fits.
@@ -248,6 +262,20 @@ mod tests {
             let day = NaiveDate::from_ymd_opt(year, 12, 31).expect("a day");
             let time = day.and_hms_micro_opt(23, 59, 59, micros).expect("a time");
             same(&time.and_utc(), || Type::TIMESTAMPTZ);
+        }
+    }
+
+    #[test]
+    fn a_nul_is_found_wherever_it_is() {
+        for length in 0..80 {
+            let mut text = vec![1_u8; length];
+            (1..length).step_by(3).for_each(|at| text[at] = 0x80 | (at % 2) as u8);
+            assert!(!has_nul(&text), "{length}");
+            for at in 0..length {
+                let before = std::mem::replace(&mut text[at], 0);
+                assert!(has_nul(&text), "{at} of {length}");
+                text[at] = before;
+            }
         }
     }
 

@@ -1,12 +1,14 @@
 //! What rdkafka's safe interface does not offer: reading a partition's queue in batches, topic ids,
-//! offsets of many partitions in one request, and a mock cluster with its knobs.
+//! offsets of many partitions in one request, a mock cluster with its knobs, and a bound on the pools
+//! that librdkafka's memory and ours come from.
 //!
 //! # Why
 //! A batch read costs 100 ns a record where the safe ways cost 250. This folder is the one place of
 //! the Kafka edge that may be unsafe; no pointer leaves it, and no native memory outlives a call.
-#![allow(unsafe_code)] // calls librdkafka through rdkafka-sys
+#![allow(unsafe_code)] // calls librdkafka through rdkafka-sys, and the C library
 
 mod admin;
+mod memory;
 mod mock;
 mod queue;
 
@@ -15,6 +17,7 @@ use std::ffi::{CStr, c_char};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
 pub(super) use admin::{AdminError, EndOf, list_offsets, topic_id};
+pub use memory::share_pools;
 pub use mock::MockCluster;
 pub(super) use queue::{
     PartitionHandle, Polled, PolledRecord, ReadBuffer, cached_end, events_waiting,
