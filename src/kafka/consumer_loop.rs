@@ -31,8 +31,8 @@ use super::thread::{ConsumerError, Drained};
 /// The longest wait between two sweeps of idle partitions.
 const IDLE_WAIT: Duration = Duration::from_millis(10);
 /// The wait while a batch lingers or records wait for tickets: a part of the linger, between these.
-/// A sweep costs much the same whether it finds ten records in each partition or a hundred. In whole
-/// milliseconds: the client spins through what is left of one.
+/// A sweep costs much the same whether it finds ten records in each partition or a hundred. In
+/// whole milliseconds: the client spins through what is left of one.
 const PENDING_WAIT: Duration = Duration::from_millis(1);
 const PENDING_WAIT_MAX: Duration = Duration::from_millis(4);
 const PENDING_WAITS: u32 = 6;

@@ -130,13 +130,15 @@ const CHANGES: &[&str] = &[
     "update ads.campaigns set name = name || '!' where id % 1000 = 0",
     "delete from ads.campaigns where id = 8",
     "insert into ads.campaigns values (8, 1, 'back again', 'paused')",
-    "delete from ads.campaigns where id = 9; insert into ads.campaigns values (9, 2, 'x', 'paused')",
+    "delete from ads.campaigns where id = 9;
+     insert into ads.campaigns values (9, 2, 'x', 'paused')",
     "insert into ads.campaigns values (20000, 2, 'new', 'active')",
     "begin; update ads.campaigns set name = 'taken back' where id = 7; rollback",
     "alter table ads.campaigns rename status to was_status;
      alter table ads.campaigns rename name to status;
      alter table ads.campaigns rename was_status to name",
-    "alter table ads.campaigns drop column name; alter table ads.campaigns add name text default 'd'",
+    "alter table ads.campaigns drop column name;
+     alter table ads.campaigns add name text default 'd'",
     "alter table ads.campaigns alter advertiser_id type bigint using advertiser_id % 3000 + 1",
     "create table other (like ads.campaigns including all);
      insert into other select id, advertiser_id, 'of the other', status from ads.campaigns",

@@ -1,6 +1,6 @@
 //! What rdkafka's safe interface does not offer: reading a partition's queue in batches, topic ids,
-//! offsets of many partitions in one request, a mock cluster with its knobs, and a bound on the pools
-//! that librdkafka's memory and ours come from.
+//! offsets of many partitions in one request, a mock cluster with its knobs, and a bound on the
+//! pools that librdkafka's memory and ours come from.
 //!
 //! # Why
 //! A batch read costs 100 ns a record where the safe ways cost 250. This folder is the one place of

@@ -1,11 +1,11 @@
-//! What is kept of a lookup: rows that were looked up a moment ago, where rows may be of some age, or
-//! its whole table. Only rows are kept: a key without one is asked for each time, so that a row is
-//! found once it is there.
+//! What is kept of a lookup: rows that were looked up a moment ago, where rows may be of some age,
+//! or its whole table. Only rows are kept: a key without one is asked for each time, so that a row
+//! is found once it is there.
 //!
-//! Rows that were looked up are of one [`Generation`], which is dropped as a whole when the oldest of
-//! them may be too old, and begun anew. So no row has a time of its own, and none is ever changed
-//! or moved while a batch looks at it. A small table is kept as a [`WholeTable`] when that is
-//! cheaper than its rows one by one.
+//! Rows that were looked up are of one [`Generation`], which is dropped as a whole when the oldest
+//! of them may be too old, and begun anew. So no row has a time of its own, and none is ever
+//! changed or moved while a batch looks at it. A small table is kept as a [`WholeTable`] when that
+//! is cheaper than its rows one by one.
 
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -55,7 +55,8 @@ impl<K: Hash + Ord + Clone, V> Cache<K, V> {
         Self { whole: WholeTable::new(table, rows_max), recent }
     }
 
-    /// The rows under `wanted`, as fresh as they have to be. `read` reads those of some keys, or all.
+    /// The rows under `wanted`, as fresh as they have to be. `read` reads those of some keys, or
+    /// all.
     ///
     /// # Errors
     /// Whatever the database says.
@@ -69,8 +70,8 @@ impl<K: Hash + Ord + Clone, V> Cache<K, V> {
             return Ok(Lookup::default());
         }
         let max_age = self.recent.as_ref().map_or(Duration::ZERO, |recent| recent.max_age);
-        self.whole.keep(conn, || read(None)).await?;
-        let whole = self.whole.rows(conn, wanted.len(), max_age).await?;
+        self.whole.keep(conn, || read(None)).await;
+        let whole = self.whole.rows(conn, wanted.len(), max_age).await;
         let kept = match (&whole, &self.recent) {
             (Some(whole), recent) => {
                 recent.iter().for_each(Recent::forget);

@@ -3,11 +3,11 @@
 //! and us next to nothing.
 //!
 //! # Why what is kept is what a read would give
-//! Let T be a snapshot that was taken before the table was read. A row version whose `xmin` is older
-//! than every transaction that was under way in T was committed before T; if it is there now, it was
-//! there when the table was read. So where as many such versions are there now as rows were read,
-//! they are just those that were read: none of these was updated or deleted meanwhile. Rows that
-//! were inserted meanwhile are not known: a key without a row is read by itself.
+//! Let T be a snapshot that was taken before the table was read. A row version whose `xmin` is
+//! older than every transaction that was under way in T was committed before T; if it is there now,
+//! it was there when the table was read. So where as many such versions are there now as rows were
+//! read, they are just those that were read: none of these was updated or deleted meanwhile. Rows
+//! that were inserted meanwhile are not known: a key without a row is read by itself.
 //!
 //! Of a plain table alone this holds. Rows that others have put together (views, foreign tables),
 //! children, or policies may come and go without a new version, and so may values of types that
@@ -34,7 +34,7 @@ const BYTES_MAX: i64 = 8 << 20;
 /// Rows that are read by their keys before a table is looked at.
 const FIRST_LOOK: usize = 5_000;
 
-/// How long a table is kept at most: transactions are counted in 32 bits, half of which are "older".
+/// How long a table is kept at most: transactions are counted in 32 bits, half of them "older".
 const KEPT_MAX: Duration = Duration::from_secs(3600);
 
 /// How often the patience is doubled, at most, with a table that changes all the time.
@@ -113,21 +113,23 @@ impl<K: std::hash::Hash + Eq, V> WholeTable<K, V> {
         conn: &AsyncPgConnection,
         wanted: usize,
         max_age: Duration,
-    ) -> QueryResult<Option<Arc<Generation<K, V>>>> {
-        let Some(whole) = self.lock().kept.clone() else { return Ok(None) };
+    ) -> Option<Arc<Generation<K, V>>> {
+        let whole = self.lock().kept.clone()?;
         let asked_at = Instant::now();
         if whole.sound_at().is_some_and(|sound_at| asked_at - sound_at <= max_age) {
-            return Ok(Some(whole.rows.clone()));
+            return Some(whole.rows.clone());
         }
         if whole.rows.len() > wanted.saturating_mul(ROWS_PER_KEY) {
-            return Ok(None);
+            return None;
         }
-        if asked_at - whole.read_at < KEPT_MAX && self.is_sound(conn, &whole).await? {
+        // An error is met again by whoever reads the rows by their keys.
+        let is_young = asked_at - whole.read_at < KEPT_MAX;
+        if is_young && self.is_sound(conn, &whole).await.unwrap_or(false) {
             *whole.sound_at() = Some(asked_at);
-            return Ok(Some(whole.rows.clone()));
+            return Some(whole.rows.clone());
         }
         self.drop_rows(&whole);
-        Ok(None)
+        None
     }
 
     /// Takes in that `rows` were read by their keys.
@@ -136,15 +138,27 @@ impl<K: std::hash::Hash + Eq, V> WholeTable<K, V> {
         state.read = state.read.saturating_add(rows);
     }
 
-    /// Reads the table by `read_all` if reading it by keys has come to cost as much.
+    /// Reads the table by `read_all` if reading it by keys has come to cost as much. If that does
+    /// not go well, it is tried again later.
     pub(super) async fn keep<'c>(
         &self,
         conn: &'c AsyncPgConnection,
         read_all: impl FnOnce() -> BoxFuture<'c, QueryResult<Vec<(K, V)>>>,
-    ) -> QueryResult<()> {
+    ) {
         if !self.is_worth_a_look() {
-            return Ok(());
+            return;
         }
+        if let Err(error) = self.try_keep(conn, read_all).await {
+            tracing::debug!(table = self.name, %error, "read by its keys");
+            self.lock().be_patient_for(FIRST_LOOK);
+        }
+    }
+
+    async fn try_keep<'c>(
+        &self,
+        conn: &'c AsyncPgConnection,
+        read_all: impl FnOnce() -> BoxFuture<'c, QueryResult<Vec<(K, V)>>>,
+    ) -> QueryResult<()> {
         let look = self.look(conn).await?;
         let rows = usize::try_from(look.rows).unwrap_or(usize::MAX);
         if !look.is_plain || look.bytes > BYTES_MAX || rows > self.rows_max {
@@ -194,19 +208,24 @@ impl<K: std::hash::Hash + Eq, V> WholeTable<K, V> {
         if state.kept.take_if(|kept| Arc::ptr_eq(kept, whole)).is_none() {
             return;
         }
-        let served = whole.sound_at().is_some();
-        state.in_vain = if served { 0 } else { (state.in_vain + 1).min(DOUBLED_MAX) };
-        state.patience = whole.rows.len().max(FIRST_LOOK).saturating_mul(1 << state.in_vain);
+        if whole.sound_at().is_some() {
+            state.in_vain = 0;
+            state.patience = whole.rows.len().max(FIRST_LOOK);
+        } else {
+            state.be_patient_for(whole.rows.len());
+        }
     }
 
     async fn look(&self, conn: &AsyncPgConnection) -> QueryResult<Look> {
         let (name, most) = (&self.name, self.rows_max.saturating_add(1));
         diesel::sql_query(format!(
             "select c.relkind = 'r' and c.relpersistence = 'p' and not c.relrowsecurity \
-               and not c.relhassubclass and current_setting('server_version_num')::int >= 130000 \
+               and not c.relhassubclass and has_table_privilege(c.oid, 'select') \
+               and current_setting('server_version_num')::int >= 130000 \
                and not exists (select from pg_attribute a join pg_type t on t.oid = a.atttypid \
                    where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped \
-                     and (t.oid >= 16384 or coalesce(to_jsonb(a) ->> 'attgenerated', '') <> '')) as is_plain, \
+                     and (t.oid >= 16384 \
+                       or coalesce(to_jsonb(a) ->> 'attgenerated', '') <> '')) as is_plain, \
                pg_table_size(c.oid) as bytes, \
                (select count(*) from (select from {name} limit {most}) r) as rows \
              from pg_class c where c.oid = {}::regclass",
@@ -245,6 +264,14 @@ impl<K: std::hash::Hash + Eq, V> WholeTable<K, V> {
 
     fn lock(&self) -> MutexGuard<'_, State<K, V>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K, V> State<K, V> {
+    /// It was in vain once more to read a table of so many rows.
+    fn be_patient_for(&mut self, rows: usize) {
+        self.in_vain = (self.in_vain + 1).min(DOUBLED_MAX);
+        self.patience = rows.max(FIRST_LOOK).saturating_mul(1 << self.in_vain);
     }
 }
 
