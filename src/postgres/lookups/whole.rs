@@ -1,6 +1,6 @@
 //! A small table that is kept as a whole, as long as the server says that nothing in it has
-//! changed. To ask that costs the server half of what it costs to find a batch's keys one by one,
-//! and us next to nothing.
+//! changed. To ask that costs the server a third of what it costs to find a batch's keys one by
+//! one, and us next to nothing.
 //!
 //! # Why what is kept is what a read would give
 //! Let T be a snapshot that was taken before the table was read. A row version whose `xmin` is
