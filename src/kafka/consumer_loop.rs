@@ -114,12 +114,13 @@ impl<'c> ConsumerLoop<'c> {
             self.take_commands(commands);
             self.check_fenced()?;
             self.place()?;
-            let visit = self.sweep();
+            let rules = self.rules_now();
+            let visit = self.sweep(&rules);
             self.context.commits().tick(self.consumer, self.context.front.board(), Instant::now());
             self.report();
             wait = match visit {
                 Visit { more: true, .. } => Duration::ZERO,
-                Visit { pending: true, .. } => self.pending_wait(),
+                Visit { pending: true, .. } => pending_wait(&rules),
                 Visit { .. } => IDLE_WAIT,
             };
         }
@@ -239,14 +240,14 @@ impl<'c> ConsumerLoop<'c> {
     }
 
     /// Visits each partition once, a batch each, beginning with another one each time.
-    fn sweep(&mut self) -> Visit {
+    fn sweep(&mut self, rules: &ReadRules) -> Visit {
         let mut all = Visit::default();
-        let (count, rules) = (self.readers.len(), self.rules_now());
+        let count = self.readers.len();
         self.first = (self.first + 1).checked_rem(count).unwrap_or(0);
         for index in (self.first..count).chain(0..self.first) {
             let (reader, now) = (&mut self.readers[index], Instant::now());
             let budget = self.context.front.budget();
-            match reader.visit(&rules, budget, &mut self.buffer, now) {
+            match reader.visit(rules, budget, &mut self.buffer, now) {
                 Ok(visit) => {
                     all.more |= visit.more;
                     all.pending |= visit.pending;
@@ -256,12 +257,6 @@ impl<'c> ConsumerLoop<'c> {
         }
         all.pending |= self.readers.iter().any(|r| matches!(r.state(), ReaderState::Placing));
         all
-    }
-
-    fn pending_wait(&self) -> Duration {
-        let linger = self.rules.at(self.context.front.pace().now()).limits.linger;
-        let part = Duration::from_millis((linger / PENDING_WAITS).as_millis() as u64);
-        part.clamp(PENDING_WAIT, PENDING_WAIT_MAX)
     }
 
     /// How partitions are read just now.
@@ -345,6 +340,11 @@ impl<'c> ConsumerLoop<'c> {
     fn batches_left(&self) -> usize {
         self.readers.iter().map(PartitionReader::batches_in_hand).sum()
     }
+}
+
+fn pending_wait(rules: &ReadRules) -> Duration {
+    let part = (rules.limits.linger / PENDING_WAITS).as_millis() as u64;
+    Duration::from_millis(part).clamp(PENDING_WAIT, PENDING_WAIT_MAX)
 }
 
 /// A partition that cannot be read on from where it is.
