@@ -25,10 +25,10 @@ pub(super) fn judge(
     text: &str,
 ) -> Option<Obstacle> {
     match code {
-        // Without an offset: the log was cut off behind us after a change of leaders.
-        RDKafkaErrorCode::AutoOffsetReset if offset == position.0 || offset < 0 => {
-            Some(Obstacle::OutOfRange)
-        }
+        RDKafkaErrorCode::AutoOffsetReset if offset == position.0 => Some(Obstacle::OutOfRange),
+        // Of another place, or of none: a new leader's log ends before the place that librdkafka
+        // asked about, which a rebalance puts one past the end. If it is cut off before ours, its
+        // leader says so when it is asked for ours.
         RDKafkaErrorCode::AutoOffsetReset => Some(Obstacle::Misplaced),
         _ if offset < 0 || passes_by_itself(code) => {
             tracing::warn!(%partition, %position, %code, text, "kafka cannot be read just now");
@@ -42,5 +42,28 @@ pub(super) fn judge(
             partition.index,
             offset + 1
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(code: RDKafkaErrorCode, offset: i64) -> Option<Obstacle> {
+        judge(&PartitionId::new("t", 0), NextOffset(7), code, offset, "")
+    }
+
+    #[test]
+    fn only_the_broker_s_answer_to_our_own_place_is_out_of_range() {
+        // librdkafka's own number for no offset.
+        let none = -1001;
+        for (offset, obstacle) in [
+            (7, Obstacle::OutOfRange),
+            (8, Obstacle::Misplaced),
+            (6, Obstacle::Misplaced),
+            (none, Obstacle::Misplaced),
+        ] {
+            assert_eq!(judged(RDKafkaErrorCode::AutoOffsetReset, offset), Some(obstacle));
+        }
     }
 }

@@ -309,7 +309,8 @@ impl<'c> PartitionReader<'c> {
         wanted: usize,
     ) -> Result<usize, Obstacle> {
         let mut obstacle = None;
-        let (position, dropped) = (&mut self.position, &mut self.left_out);
+        let (position, dropped, misplaced) =
+            (&mut self.position, &mut self.left_out, &mut self.misplaced);
         let (before, partition) = (arena.len(), self.door.fence().partition());
         let taken = self.handle.read(buffer, wanted, |polled| match polled {
             // Behind something that cannot be read nothing is: it will be read again.
@@ -318,19 +319,18 @@ impl<'c> PartitionReader<'c> {
                 *dropped += 1;
             }
             Polled::Record(record) => {
-                *position = record.parts.offset.next();
+                (*position, *misplaced) = (record.parts.offset.next(), 0);
                 copy(&record, arena);
             }
-            Polled::PartitionEof { position: end } => *position = end.max(*position),
+            Polled::PartitionEof { position: end } => {
+                (*position, *misplaced) = (end.max(*position), 0);
+            }
             Polled::Error { code, offset, text } => {
                 obstacle = judge(partition, *position, code, offset, &text);
             }
         });
         let copied = arena.len() - before;
         self.records_read += copied as u64;
-        if copied > 0 {
-            self.misplaced = 0;
-        }
         obstacle.map_or(Ok(taken), Err)
     }
 

@@ -61,6 +61,29 @@ impl MockCluster {
         }
         Err(format!("the mock cluster did not create {name}: {}", error_code(code as i32)))
     }
+
+    /// Has `broker`, by its number from 1, lead a partition from here on, in a new epoch.
+    ///
+    /// # Errors
+    /// If there is no such partition or broker, or the name has a NUL.
+    #[cfg(test)]
+    pub(in crate::kafka) fn set_leader(
+        &self,
+        topic: &str,
+        partition: i32,
+        broker: i32,
+    ) -> Result<(), String> {
+        let name = CString::new(topic).map_err(|e| e.to_string())?;
+        // SAFETY: the cluster is alive and the name terminated.
+        let code = unsafe {
+            let cluster = self.cluster.as_ptr();
+            sys::rd_kafka_mock_partition_set_leader(cluster, name.as_ptr(), partition, broker)
+        };
+        if code == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return Ok(());
+        }
+        Err(format!("{topic}[{partition}] is not led by {broker}: {}", error_code(code as i32)))
+    }
 }
 
 impl Drop for MockCluster {

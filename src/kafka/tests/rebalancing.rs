@@ -17,7 +17,25 @@ fn a_record_that_comes_at_the_end_during_a_rebalance_comes_exactly_once() {
     end_rebalance_record(&Bench::mock(2), 2);
 }
 
+/// The same place, one past the end, is what librdkafka asks a new leader about when leaders change
+/// while partitions are paused for a rebalance. It is told that the log ends before, takes the log
+/// for cut off, and says so without an offset: nothing that we have read is gone.
+#[test]
+fn a_new_leader_during_a_rebalance_stops_nothing() {
+    let bench = Bench::mock_of(2, 2).with("topic.metadata.refresh.interval.ms", "100");
+    rebalance_at_the_end(&bench, 2, || {
+        bench.set_leader(2, 2);
+        // Time to hear of it, and to ask.
+        thread::park_timeout(Duration::from_secs(1));
+    });
+}
+
 pub(super) fn end_rebalance_record(bench: &Bench, partitions: i32) {
+    rebalance_at_the_end(bench, partitions, || {});
+}
+
+/// All partitions are read to their ends when a rebalance pauses them; then `meanwhile`.
+fn rebalance_at_the_end(bench: &Bench, partitions: i32, meanwhile: impl FnOnce()) {
     let count = partitions as usize;
     for partition in 0..partitions {
         bench.produce(partition, numbered(0..10));
@@ -37,6 +55,7 @@ pub(super) fn end_rebalance_record(bench: &Bench, partitions: i32) {
     let other = bench.join();
     // All partitions are paused now, and the callback waits for the batches in hand.
     eventually("a revoke", || kept.status().rebalances_revoked == 1);
+    meanwhile();
     for partition in 0..partitions {
         bench.produce(partition, numbered(11..12));
     }

@@ -25,14 +25,19 @@ pub(super) struct Bench {
     pub(super) group: String,
     pub(super) shelf: Shelf,
     pub(super) properties: Vec<(&'static str, String)>,
-    _mock: Option<MockCluster>,
+    mock: Option<MockCluster>,
 }
 
 impl Bench {
     /// On a mock cluster of its own.
     pub(super) fn mock(partitions: i32) -> Self {
-        let mock = MockCluster::new(1).expect("a mock cluster");
-        mock.create_topic("records", partitions, 1).expect("a topic");
+        Self::mock_of(1, partitions)
+    }
+
+    /// The same, with so many brokers that all have each partition.
+    pub(super) fn mock_of(brokers: u16, partitions: i32) -> Self {
+        let mock = MockCluster::new(brokers).expect("a mock cluster");
+        mock.create_topic("records", partitions, i32::from(brokers)).expect("a topic");
         Self {
             brokers: mock.bootstrap_servers(),
             topic: "records".into(),
@@ -43,7 +48,15 @@ impl Bench {
                 ("session.timeout.ms", "2500".into()),
                 ("heartbeat.interval.ms", "200".into()),
             ],
-            _mock: Some(mock),
+            mock: Some(mock),
+        }
+    }
+
+    /// Has a broker of the mock cluster lead all partitions from here on, in a new epoch.
+    pub(super) fn set_leader(&self, partitions: i32, broker: i32) {
+        let mock = self.mock.as_ref().expect("real leaders are not ours to set");
+        for partition in 0..partitions {
+            mock.set_leader(&self.topic, partition, broker).expect("a leader");
         }
     }
 
@@ -55,7 +68,7 @@ impl Bench {
             group: format!("{topic}-readers"),
             shelf: Shelf::default(),
             properties: vec![("session.timeout.ms", "6000".into())],
-            _mock: None,
+            mock: None,
         }
     }
 
