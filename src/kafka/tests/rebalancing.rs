@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use longshore_actors::door::Front;
 use longshore_actors::record::NextOffset;
 
-use super::support::{BUDGET, Bench, eventually, numbered};
+use super::support::{BUDGET, Bench, Member, eventually, numbered};
+use crate::kafka::PartitionState;
 
 /// The end-of-partition event moves librdkafka's own position one too far when it is read in a
 /// batch, and a rebalance makes it fetch from there: the record that comes meanwhile is skipped.
@@ -62,10 +63,23 @@ fn rebalance_at_the_end(bench: &Bench, partitions: i32, meanwhile: impl FnOnce()
     kept.front.release();
     let half = count / 2;
     eventually("shared", || kept.num_partitions() == half && other.num_partitions() == half);
-    bench.await_records(12 * count);
+    eventually("the rest", || {
+        assert_eq!((stopped(&kept), stopped(&other)), (None, None));
+        bench.shelf.num_records() >= 12 * count
+    });
     for partition in 0..partitions {
         bench.assert_values(partition, &numbered(0..12));
     }
+}
+
+/// Why a partition of the member is not read any more, if one is not.
+fn stopped(member: &Member) -> Option<String> {
+    let states = member.status().partitions.into_values().map(|partition| partition.state);
+    let reason = |state| match state {
+        PartitionState::Stopped(reason) => Some(reason),
+        _ => None,
+    };
+    states.filter_map(reason).next()
 }
 
 #[test]
