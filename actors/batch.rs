@@ -19,6 +19,7 @@ pub use crate::notices::{BatchGivenUp, BatchSaved, GivenUp};
 pub use crate::parcel::{Parcel, PolledBatch};
 use crate::parked::{ParkAs, ParkedRef};
 use crate::pipeline::{KeysOf, Pipeline};
+use crate::ports::SessionId;
 use crate::record::NextOffset;
 use crate::rows::RowBuffer;
 
@@ -82,6 +83,8 @@ pub struct Batch {
     /// Its place among the batches of this attempt, from 0: they are saved in this order. The
     /// range alone does not tell, since that of parked records is empty.
     pub turn: u32,
+    /// The session that saves it.
+    pub session: SessionId,
     /// Its records.
     pub parcel: Arc<Parcel>,
     /// When it came into the house.
@@ -106,8 +109,8 @@ pub struct Home {
 }
 
 impl Batch {
-    /// The batch of `held`, in its turn of one of the fence's attempts; `home` hears what becomes
-    /// of it.
+    /// The batch of `held`, in its turn of one of the fence's attempts, for the session that the
+    /// fence names; `home` hears what becomes of it.
     pub fn new(
         fence: Arc<Fence>,
         held: Held,
@@ -116,6 +119,7 @@ impl Batch {
         home: Home,
     ) -> Self {
         let (settled, begun) = (AtomicBool::new(false), AtomicBool::new(false));
+        let session = fence.session();
         let Held { number, whole: _, parcel, custody, from, to, since, parked } = held;
         Self {
             number,
@@ -124,6 +128,7 @@ impl Batch {
             to,
             attempt,
             turn,
+            session,
             parcel,
             since,
             lanes,

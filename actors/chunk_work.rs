@@ -19,6 +19,7 @@ use crate::decoded::Entry;
 use crate::desk::Desk;
 use crate::error::{Reject, RetryLater, Unworked};
 use crate::in_flight::{Flight, Landed, Place, Worked};
+use crate::nearby;
 use crate::parcel::Parcel;
 use crate::parked::{ParkAs, WAITS};
 use crate::pipeline::{Context as PipelineContext, Order, Outcome, Pipeline, SharedRows};
@@ -37,6 +38,7 @@ pub(crate) async fn work_chunk<P: Pipeline>(
 ) -> Option<WorkedChunk> {
     let (pipeline, known) = (&*desk.params.pipeline, &*chunk.loaded.context);
     let work = chunk.loaded.events.view(|parcel, entries| -> LocalBoxFuture<'_, _> {
+        nearby::bring(pipeline, known, &chunk.records, entries.all);
         let begin = |event, record, rows| {
             work_record(pipeline, event, known, (record, chunk.first + record), rows)
         };

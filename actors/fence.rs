@@ -2,11 +2,12 @@
 //! partition's batches. It outlives the actors, so that whoever comes late sees at the last door
 //! that the partition was let go, given up or taken by another owner.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
 use crate::conservation::PartitionCounts;
 use crate::lanes::HeldLanes;
+use crate::ports::SessionId;
 use crate::record::{NextOffset, PartitionId};
 
 /// Where a partition stands in the database, as this owner knows it.
@@ -33,6 +34,7 @@ pub struct Fence {
     drains: AtomicBool,
     position: Mutex<Option<Position>>,
     seeks: AtomicU64,
+    session: AtomicUsize,
     counts: Arc<PartitionCounts>,
     lanes: HeldLanes,
 }
@@ -55,6 +57,7 @@ impl Fence {
             drains: AtomicBool::new(false),
             position: Mutex::new(None),
             seeks: AtomicU64::new(0),
+            session: AtomicUsize::new(0),
             counts,
             lanes: HeldLanes::default(),
         }
@@ -150,6 +153,16 @@ impl Fence {
             held.expected = to;
             held.turn += 1;
         }
+    }
+
+    /// The session that the last batch was sent to.
+    pub fn session(&self) -> SessionId {
+        SessionId(self.session.load(SeqCst))
+    }
+
+    /// From here on, batches are sent to `session`.
+    pub fn send_to(&self, session: SessionId) {
+        self.session.store(session.0, SeqCst);
     }
 
     /// Numbers a new seek, from 1. A [`crate::ports::Source`] calls it when it is told to seek,

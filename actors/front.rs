@@ -64,6 +64,7 @@ impl<P: Pipeline> HouseFront<P> {
             register: self.register.clone(),
             gate: self.params.gate.clone(),
             budget: self.budget.clone(),
+            pace: self.pace.clone(),
             retry: self.params.retry,
             post,
         };
@@ -106,6 +107,7 @@ pub(crate) struct PartitionParams<P: Pipeline> {
     pub(crate) register: Register,
     pub(crate) gate: Gate,
     pub(crate) budget: Budget,
+    pub(crate) pace: Pace,
     pub(crate) retry: RetryPolicy,
     pub(crate) post: Post,
 }

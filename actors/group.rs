@@ -32,7 +32,7 @@ impl Sessions {
     pub(crate) fn take(&self) -> Option<OpenSession> {
         let (free, _) = &*self.free;
         let session = free.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
-        let busy = self.pace.busy();
+        let busy = self.pace.busy(session);
         Some(OpenSession { session, is_over: false, busy, sessions: self.clone() })
     }
 

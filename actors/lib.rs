@@ -66,6 +66,7 @@ mod group;
 mod health_actor;
 mod held;
 mod house;
+mod nearby;
 mod put_off;
 mod questions;
 mod record_work;

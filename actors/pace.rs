@@ -37,6 +37,11 @@
 //! eight targets: one transaction that waits for a lock, or a thread that hangs, never holds up
 //! the others for good.
 //!
+//! **Spread.** With a backlog, partitions are spread over all sessions. Without one, they are spread
+//! over so many that each is busy for half of the time: what comes in goes into few transactions,
+//! which costs the server less than many small ones. A session whose transaction has taken eight
+//! targets gets nothing on top of it.
+//!
 //! # Why
 //! - Rates come from session-seconds per record (the gradient of the concurrency-limit algorithms,
 //!   Vegas and Gradient2), not from records per second: no edge of a window cuts a transaction.
@@ -47,6 +52,7 @@
 
 mod law;
 mod sessions;
+mod spread;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -56,10 +62,17 @@ use tokio::time::Instant;
 
 use self::law::{Load, Size};
 use self::sessions::Crew;
+use self::spread::Spread;
+use crate::ports::SessionId;
+use crate::record::PartitionId;
 use crate::ticket::Budget;
 
-/// How many targets somebody waits for a permit before it begins without one.
+/// How many targets somebody waits for a permit before it begins without one, and how many a
+/// transaction takes before nothing more is sent to its session.
 const PATIENCE_TARGETS: u32 = 8;
+
+/// From this share of the tickets on that are out, there is more to do than comes in.
+const BACKLOG_SHARE: f64 = 0.5;
 
 /// A floor and a ceiling, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,8 +127,18 @@ struct Measured {
     cpu: f64,
     size: Size,
     crew: Crew,
+    spread: Spread,
+    /// Since when each session has a transaction under way.
+    busy_since: Vec<Option<Instant>>,
     /// Permits that are out beyond what is permitted: they end when they come home.
     excess: usize,
+}
+
+impl Measured {
+    /// Sessions that may have a transaction under way, and get one.
+    fn sessions(&self) -> usize {
+        self.crew.permitted().min(self.spread.sessions())
+    }
 }
 
 impl PaceRules {
@@ -144,6 +167,8 @@ impl Pace {
             cpu: 0.0,
             size: Size::new(rules.records, rules.target),
             crew: Crew::new(rules.sessions, now),
+            spread: Spread::new(rules.sessions, now),
+            busy_since: vec![None; rules.sessions.max.max(1)],
             excess: 0,
         };
         let permits = Arc::new(Semaphore::new(rules.sessions.max.max(1)));
@@ -158,7 +183,7 @@ impl Pace {
             return PaceNow { linger: rules.linger.max, records, sessions };
         }
         let mut measured = self.lock();
-        let sessions = measured.crew.permitted();
+        let sessions = measured.sessions();
         let busy = measured.load.share(Instant::now(), sessions);
         let pressure = busy.max(self.0.budget.share_out()).max(measured.cpu).clamp(0.0, 1.0);
         let Bounds { min, max } = rules.linger;
@@ -167,6 +192,25 @@ impl Pace {
         let more = Duration::try_from_secs_f64(more).unwrap_or(max);
         let linger = min.saturating_add(more).min(max);
         PaceNow { linger, records: measured.size.records(), sessions }
+    }
+
+    /// Whether there is more to do than comes in.
+    pub fn has_backlog(&self) -> bool {
+        self.0.budget.share_out() >= BACKLOG_SHARE
+    }
+
+    /// The session that saves the next batch of `partition`.
+    pub(crate) fn session_of(&self, partition: &PartitionId) -> SessionId {
+        let topic: usize = partition.topic.bytes().map(usize::from).sum();
+        let place = topic + partition.index.unsigned_abs() as usize;
+        let patience = self.0.rules.target * PATIENCE_TARGETS;
+        let measured = self.lock();
+        let (pinned, all) = (place % measured.spread.sessions(), measured.busy_since.len());
+        let is_stuck = |session: &usize| {
+            measured.busy_since[*session].is_some_and(|since| since.elapsed() > patience)
+        };
+        let mut sessions = (0..all).map(|further| (pinned + further) % all);
+        SessionId(sessions.find(|session| !is_stuck(session)).unwrap_or(pinned))
     }
 
     /// The process uses this share of its processors.
@@ -187,20 +231,23 @@ impl Pace {
         Permit { permit: permit.ok().and_then(Result::ok), pace: self }
     }
 
-    /// A session has a transaction under way until the answer is dropped.
-    pub(crate) fn busy(&self) -> Busy {
-        let mut measured = self.lock();
-        let sessions = measured.crew.permitted();
-        measured.load.add(Instant::now(), sessions, 1);
+    /// `session` has a transaction under way until the answer is dropped.
+    pub(crate) fn busy(&self, session: SessionId) -> Busy {
+        let (mut measured, since) = (self.lock(), Instant::now());
+        let sessions = measured.sessions();
+        measured.load.add(since, sessions, 1);
+        measured.busy_since[session.0] = Some(since);
         drop(measured);
-        Busy { since: Instant::now(), pace: self.clone() }
+        Busy { session, since, pace: self.clone() }
     }
 
     /// A transaction of `records` was saved by a session that had it under way for `took`.
     pub(crate) fn saved(&self, records: usize, took: Duration) {
+        let has_backlog = self.has_backlog();
         self.adapt(|measured, now| {
             measured.size.saved(records, took);
             measured.crew.saved(now, records, took);
+            measured.spread.saved(now, took, has_backlog);
         });
     }
 
@@ -265,6 +312,7 @@ impl Drop for Permit {
 /// A session's transaction, while it is under way.
 #[derive(Debug)]
 pub(crate) struct Busy {
+    session: SessionId,
     since: Instant,
     pace: Pace,
 }
@@ -279,8 +327,9 @@ impl Busy {
 impl Drop for Busy {
     fn drop(&mut self) {
         let mut measured = self.pace.lock();
-        let sessions = measured.crew.permitted();
+        let sessions = measured.sessions();
         measured.load.add(Instant::now(), sessions, -1);
+        measured.busy_since[self.session.0] = None;
     }
 }
 

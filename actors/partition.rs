@@ -164,6 +164,7 @@ impl<P: Pipeline> PartitionActor<P> {
         let (events, keys, lanes) = self.own.decoder.decode(held.parcel.clone(), &reading);
         pulse.turn_to(None);
         let in_turn = (position.attempt, self.next_turn(position.attempt));
+        self.own.fence.send_to(self.own.pace.session_of(self.own.fence.partition()));
         let batch = Batch::new(self.own.fence.clone(), held, lanes, in_turn, home);
         self.own.loader.forward(DecodedBatch { batch: Arc::new(batch), events, keys });
     }

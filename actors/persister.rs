@@ -1,8 +1,9 @@
 //! PersisterActor: owns one saving session, and with it the partitions pinned to it. Takes worked
 //! chunks, rejoins them to batches, and saves all batches whose turn has come in one transaction;
-//! retries an outage here, tells each partition what became of its batch.
+//! retries an outage here, tells each partition what became of its batch. A partition that goes on
+//! with another session has its next batch there as soon as its last one is saved here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,8 +25,8 @@ use crate::supervise::{Backoff, Post, Watched};
 /// How often batches of ended assignments are looked for, which no message would bring up again.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The persisters of a house; each partition is pinned to one, so that no two transactions of a
-/// house ever wait for the same offset row.
+/// The persisters of a house; each partition is pinned to one at a time, so that no two transactions
+/// of a house ever wait for the same offset row.
 #[derive(Clone)]
 pub(crate) struct Persisters(Vec<PersisterStages>);
 
@@ -34,6 +35,27 @@ pub(crate) struct Persisters(Vec<PersisterStages>);
 pub(crate) struct PersisterStages {
     pub(crate) chunks: Stage<WorkedChunk>,
     pub(crate) groups: Stage<WorkedGroup>,
+    pub(crate) turns: Stage<TurnCame>,
+}
+
+/// The turn of a batch has come whose partition was pinned to another session before.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct TurnCame;
+
+impl PersisterStages {
+    /// The places of a persister that is still to come.
+    pub(crate) fn new() -> Self {
+        const NAME: &str = "PersisterActor";
+        Self { chunks: Stage::new(NAME), groups: Stage::new(NAME), turns: Stage::new(NAME) }
+    }
+
+    /// From here on, `actor` is it.
+    pub(crate) fn take_over(&self, actor: Addr<PersisterActor>) {
+        self.chunks.take_over(actor.clone().recipient());
+        self.groups.take_over(actor.clone().recipient());
+        self.turns.take_over(actor.recipient());
+    }
 }
 
 impl Persisters {
@@ -41,12 +63,14 @@ impl Persisters {
         Self(stages)
     }
 
-    /// Sends a worked chunk to the persister of its partition.
+    /// Sends a worked chunk to the persister of its batch.
     pub(crate) fn forward(&self, worked: WorkedChunk) {
-        let partition = worked.batch.fence.partition();
-        let topic: usize = partition.topic.bytes().map(usize::from).sum();
-        let pinned = (topic + partition.index.unsigned_abs() as usize) % self.0.len();
-        self.0[pinned].chunks.forward(worked);
+        self.0[worked.batch.session.0].chunks.forward(worked);
+    }
+
+    /// Tells the persister of `session` that it may have something to save.
+    fn wake(&self, session: SessionId) {
+        self.0[session.0].turns.forward(TurnCame);
     }
 
     /// Sends a worked group to the persister of its session.
@@ -62,6 +86,8 @@ type Places = BTreeMap<u32, WorkedBatch>;
 pub struct PersisterActor {
     session: SessionId,
     store: Arc<dyn Store>,
+    /// All of them, itself included.
+    persisters: Persisters,
     pace: Pace,
     board: CommitBoard,
     /// Rung when something is left to publish.
@@ -80,15 +106,16 @@ pub struct PersisterActor {
 
 impl PersisterActor {
     pub(crate) fn new(
-        (session, store): (SessionId, Arc<dyn Store>),
+        (session, persisters): (SessionId, Persisters),
+        (store, board): (Arc<dyn Store>, CommitBoard),
         pace: Pace,
-        board: CommitBoard,
         bell: Bell,
         post: Post,
     ) -> Self {
         Self {
             session,
             store,
+            persisters,
             pace,
             board,
             bell,
@@ -150,6 +177,7 @@ impl PersisterActor {
             faults::point("PersisterActor", "Saved");
             this.saving_since = None;
             this.tell(&group, answer);
+            this.wake_others(&group);
             // Frees the tickets before the next transaction begins.
             drop(group);
             this.save(ctx);
@@ -216,6 +244,13 @@ impl PersisterActor {
                 }
             }
         }
+    }
+
+    /// Partitions that were pinned anew meanwhile have their next batches elsewhere.
+    fn wake_others(&self, group: &[WorkedBatch]) {
+        let elsewhere = group.iter().map(|worked| worked.batch.fence.session());
+        let elsewhere: BTreeSet<_> = elsewhere.filter(|to| *to != self.session).collect();
+        elsewhere.into_iter().for_each(|session| self.persisters.wake(session));
     }
 
     /// Saves a group in the transaction that it came with.
@@ -314,7 +349,7 @@ impl Saving {
 
     /// One transaction. Its pace is noted, whatever comes of it.
     async fn attempt(&self, group: &[WorkedBatch]) -> Result<Vec<BatchReport>, SaveError> {
-        let (busy, records) = (self.pace.busy(), records_of(group));
+        let (busy, records) = (self.pace.busy(self.session), records_of(group));
         let answer = self.store.save(self.session, group).await;
         match &answer {
             Ok(_) => self.pace.saved(records, busy.elapsed()),
@@ -367,6 +402,15 @@ impl Handler<WorkedGroup> for PersisterActor {
     fn handle(&mut self, group: WorkedGroup, ctx: &mut Context<Self>) {
         faults::point("PersisterActor", "WorkedGroup");
         self.save_group(group, ctx);
+    }
+}
+
+impl Handler<TurnCame> for PersisterActor {
+    type Result = ();
+
+    fn handle(&mut self, _: TurnCame, ctx: &mut Context<Self>) {
+        faults::point("PersisterActor", "TurnCame");
+        self.save(ctx);
     }
 }
 

@@ -84,6 +84,15 @@ pub trait Context: Send + Sync + 'static {
     /// transaction; see [`crate::own_writes`].
     const OWN_WRITES: bool = false;
 
+    /// Whether it is more than the processor's cache holds: then it pays to bring what is needed
+    /// next near.
+    fn is_far(&self) -> bool {
+        false
+    }
+
+    /// Brings what is known under `keys` near: it is about to be asked for.
+    fn bring_near(&self, _keys: &Self::Keys) {}
+
     /// Keeps what record number `record` of the group has changed: it is to be saved. `identity`:
     /// the key of its first row.
     ///

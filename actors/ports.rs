@@ -17,8 +17,8 @@ use crate::record::{NextOffset, Offset, PartitionId};
 use crate::rows::RowBuffer;
 
 /// One of the store's saving sessions: a connection of its own with at most one transaction.
-/// Each PersisterActor has one; partitions are pinned to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Each PersisterActor has one; partitions are pinned to those in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId(pub usize);
 
 /// Where offsets and rows live, and where they change together or not at all.

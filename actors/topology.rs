@@ -191,28 +191,26 @@ impl<P: Pipeline> Builder<P> {
     fn persisters(&mut self) -> Persisters {
         // Their work is mostly waiting for the server: two threads carry all of them.
         let threads = [self.threads.start("save"), self.threads.start("save")];
-        let stages = (0..self.params.sessions).map(|session| {
+        let stages: Vec<_> = (0..self.params.sessions).map(|_| PersisterStages::new()).collect();
+        let persisters = Persisters::new(stages.clone());
+        for (session, place) in stages.into_iter().enumerate() {
             let (store, board) = (self.params.store.clone(), self.board.clone());
-            let (name, bell, pace) = ("PersisterActor", self.bell.clone(), self.pace.clone());
-            let stages = PersisterStages { chunks: Stage::new(name), groups: Stage::new(name) };
-            let place = stages.clone();
-            // At worst all parts of all batches are pinned to one session.
+            let (bell, pace, all) = (self.bell.clone(), self.pace.clone(), persisters.clone());
+            // At worst all parts of all batches are pinned to one session; besides, each other
+            // session says once a transaction that a turn has come.
+            let mailbox = self.chunks() + self.params.sessions * self.batches();
             let who = Who::Standing("PersisterActor", session);
             self.child(
-                (who, threads[session % threads.len()], self.chunks()),
+                (who, threads[session % threads.len()], mailbox),
                 move |post| {
-                    let (store, board, bell) = (store.clone(), board.clone(), bell.clone());
-                    let by = (SessionId(session), store);
-                    PersisterActor::new(by, pace.clone(), board, bell, post)
+                    let by = (SessionId(session), all.clone());
+                    let to = (store.clone(), board.clone());
+                    PersisterActor::new(by, to, pace.clone(), bell.clone(), post)
                 },
-                move |actor| {
-                    place.chunks.take_over(actor.clone().recipient());
-                    place.groups.take_over(actor.recipient());
-                },
+                move |actor| place.take_over(actor),
             );
-            stages
-        });
-        Persisters::new(stages.collect())
+        }
+        persisters
     }
 
     fn workers(&mut self, persisters: &Persisters) -> Vec<WorkerStages<P>> {

@@ -38,11 +38,11 @@ async fn work(pace: &Pace, transactions: usize, rate: impl Fn(usize) -> f64) {
 async fn an_idle_house_waits_for_nothing_and_a_busy_one_up_to_the_ceiling() {
     let pace = pace();
     assert_eq!(pace.now().linger, rules().linger.min);
-    let busy: Vec<_> = (0..2).map(|_| pace.busy()).collect();
+    let busy: Vec<_> = (0..2).map(|n| pace.busy(SessionId(n))).collect();
     assert_eq!(pace.now().linger, rules().linger.min, "it has only begun");
     tokio::time::advance(Duration::from_secs(5)).await;
     assert_eq!(pace.now().linger, Duration::from_millis(26), "two of four");
-    let more: Vec<_> = (0..2).map(|_| pace.busy()).collect();
+    let more: Vec<_> = (2..4).map(|n| pace.busy(SessionId(n))).collect();
     tokio::time::advance(Duration::from_secs(5)).await;
     assert_eq!(pace.now().linger, rules().linger.max);
     drop((busy, more));
@@ -151,7 +151,46 @@ async fn an_outage_leaves_one_session_to_try_and_they_come_back_without_being_ne
         tokio::time::advance(Duration::from_secs(1)).await;
         pace.saved(1, Duration::from_millis(2));
     }
-    assert_eq!(pace.now().sessions, 4);
+    assert_eq!(pace.lock().crew.permitted(), 4);
+    assert_eq!(pace.now().sessions, 1, "so little is not spread");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_in_is_saved_by_as_few_as_are_busy_for_half_of_the_time() {
+    let budget = budget();
+    let pace = Pace::new(rules(), budget.clone());
+    // Each of so many transactions a second takes 40 ms.
+    for (transactions, sessions) in [(10, 1), (18, 2), (35, 3), (10, 1)] {
+        for _ in 0..10 * transactions {
+            tokio::time::advance(Duration::from_secs(1) / transactions).await;
+            pace.saved(1000, Duration::from_millis(40));
+        }
+        assert_eq!(pace.now().sessions, sessions, "{transactions}");
+    }
+    let _backlog = budget.try_take(900, 10);
+    pace.saved(1000, Duration::from_millis(40));
+    assert_eq!(pace.now().sessions, 4, "all at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn partitions_are_spread_over_the_sessions_in_use_but_not_to_one_that_is_stuck() {
+    let pace = pace();
+    let partition = |index| PartitionId::new("t", index);
+    let all = || (0..12).map(|index| pace.session_of(&partition(index))).collect::<Vec<_>>();
+    let count = |session| all().iter().filter(|of| **of == SessionId(session)).count();
+    assert_eq!([0, 1, 2, 3].map(count), [3, 3, 3, 3]);
+    for _ in 0..36 {
+        tokio::time::advance(Duration::from_millis(50)).await;
+        pace.saved(1000, Duration::from_millis(40));
+    }
+    assert_eq!([0, 1, 2, 3].map(count), [6, 6, 0, 0]);
+    let waits_for_a_lock = pace.busy(SessionId(1));
+    tokio::time::advance(TARGET * PATIENCE_TARGETS).await;
+    assert_eq!([0, 1, 2, 3].map(count), [6, 6, 0, 0]);
+    tokio::time::advance(Duration::from_millis(1)).await;
+    assert_eq!([0, 1, 2, 3].map(count), [6, 0, 6, 0]);
+    drop(waits_for_a_lock);
+    assert_eq!([0, 1, 2, 3].map(count), [6, 6, 0, 0]);
 }
 
 #[tokio::test(start_paused = true)]

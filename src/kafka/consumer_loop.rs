@@ -36,8 +36,6 @@ const IDLE_WAIT: Duration = Duration::from_millis(10);
 const PENDING_WAIT: Duration = Duration::from_millis(1);
 const PENDING_WAIT_MAX: Duration = Duration::from_millis(4);
 const PENDING_WAITS: u32 = 6;
-/// With more of the tickets out than this, batches have company enough: each grows for itself.
-const COMPANY_SHARE: f64 = 0.5;
 /// The wait for an event while the consumer closes.
 const CLOSE_WAIT: Duration = Duration::from_millis(10);
 /// A consumer that takes longer to close is left behind: its partitions are fenced.
@@ -263,7 +261,8 @@ impl<'c> ConsumerLoop<'c> {
     fn rules_now(&self) -> ReadRules {
         let rules = self.rules.at(self.context.front.pace().now());
         let now = Instant::now();
-        let together = self.context.front.budget().share_out() < COMPANY_SHARE
+        // With a backlog, batches have company enough: each grows for itself.
+        let together = !self.context.front.pace().has_backlog()
             && self.readers.iter().any(|reader| reader.has_waited(&rules, now));
         ReadRules { together, ..rules }
     }

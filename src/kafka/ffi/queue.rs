@@ -3,6 +3,7 @@
 use std::ffi::{CStr, CString, c_void};
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
+use std::sync::LazyLock;
 
 use longshore_actors::arena::RecordParts;
 use longshore_actors::record::{NextOffset, Offset, PartitionId};
@@ -32,6 +33,9 @@ pub(in crate::kafka) struct PolledRecord<'a> {
 impl PolledRecord<'_> {
     /// Hands each header to `take`, in their order.
     pub(in crate::kafka) fn headers(&self, mut take: impl FnMut(&[u8], Option<&[u8]>)) {
+        if self.shows_no_headers() {
+            return;
+        }
         let mut headers = ptr::null_mut();
         // SAFETY: the message is alive (`self` borrows from the read that destroys it later) and
         // owns its headers; an error means that it has none.
@@ -54,6 +58,36 @@ impl PolledRecord<'_> {
             take(name.to_bytes(), value);
         }
     }
+}
+
+impl PolledRecord<'_> {
+    /// Whether the message shows that it has no headers: behind its value lies their number.
+    ///
+    /// # Why
+    /// To say that there are none, librdkafka makes a buffer, parses and frees it: half of what it
+    /// costs to read a record.
+    fn shows_no_headers(&self) -> bool {
+        let Some(value) = self.parts.value.filter(|value| !value.is_empty()) else { return false };
+        // SAFETY: the message is alive.
+        let epoch = unsafe { sys::rd_kafka_message_leader_epoch(self.message.as_ptr()) };
+        if epoch < 0 || !lays_out_as_known() {
+            return false;
+        }
+        // SAFETY: an epoch is only told of messages in the second format of record batches. There
+        // the number of headers, of one byte at least, follows the value; and a value that is not
+        // empty lies in the buffer that the whole batch was fetched or unpacked into.
+        unsafe { *value.as_ptr().add(value.len()) == 0 }
+    }
+}
+
+/// Whether messages lie in memory as in the version of librdkafka that was looked at.
+fn lays_out_as_known() -> bool {
+    static KNOWN: LazyLock<bool> = LazyLock::new(|| {
+        // SAFETY: answers a number. Its bytes are major, minor, revision and pre-release.
+        let version = unsafe { sys::rd_kafka_version() };
+        version >> 16 == 0x020c
+    });
+    *KNOWN
 }
 
 /// Room for the messages of one read, kept between reads.

@@ -16,7 +16,7 @@ use diesel_async::AsyncPgConnection;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use super::found::Lookup;
+use super::found::{Kept, Lookup};
 use super::freshness::{Freshness, LookupRules};
 use super::generation::Generation;
 use super::keys::{WantedKeys, distinct};
@@ -71,27 +71,24 @@ impl<K: Hash + Ord + Clone, V> Cache<K, V> {
         }
         let max_age = self.recent.as_ref().map_or(Duration::ZERO, |recent| recent.max_age);
         self.whole.keep(conn, || read(None)).await;
-        let whole = self.whole.rows(conn, wanted.len(), max_age).await;
-        let kept = match (&whole, &self.recent) {
-            (Some(whole), recent) => {
+        let kept = match (self.whole.rows(conn, wanted.len(), max_age).await, &self.recent) {
+            (Some(rows), recent) => {
                 recent.iter().for_each(Recent::forget);
-                Some(whole.clone())
+                Kept::Whole(rows)
             }
-            (None, Some(recent)) => Some(recent.generation()),
-            (None, None) => None,
+            (None, Some(recent)) => Kept::Recent(recent.generation()),
+            (None, None) => Kept::Nothing,
         };
-        let Some(kept) = kept else {
-            let rows = read(Some(wanted.sorted())).await?;
-            self.whole.note_read(rows.len());
-            return Ok(rows.into_iter().collect());
+        let missing = match kept {
+            Kept::Nothing => wanted.sorted(),
+            _ => distinct(wanted.iter().filter(|key| !kept.has(key)).cloned().collect()),
         };
-        let missing: Vec<_> = wanted.iter().filter(|key| !kept.has(key)).cloned().collect();
         let mut rows = match missing.is_empty() {
             true => Vec::new(),
-            false => read(Some(distinct(missing))).await?,
+            false => read(Some(missing)).await?,
         };
         self.whole.note_read(rows.len());
-        if whole.is_none() {
+        if let Kept::Recent(kept) = &kept {
             rows = kept.take_in(rows);
         }
         Ok(Lookup::joined(kept, rows))

@@ -65,6 +65,16 @@ impl<K: Hash + Eq> KeySet<K> {
         !self.0.is_empty() && self.0.contains(key)
     }
 
+    /// Never: a probe finds few keys.
+    #[doc(hidden)]
+    pub fn is_far(&self) -> bool {
+        false
+    }
+
+    /// Does nothing.
+    #[doc(hidden)]
+    pub fn bring_near(&self, _: &WantedKeys<K>) {}
+
     /// The number of keys.
     pub fn len(&self) -> usize {
         self.0.len()

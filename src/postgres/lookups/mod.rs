@@ -136,6 +136,14 @@ macro_rules! lookups {
 
             impl Context for $known {
                 type Keys = $wanted;
+
+                fn is_far(&self) -> bool {
+                    false $(|| self.$field.is_far())+
+                }
+
+                fn bring_near(&self, keys: &$wanted) {
+                    $(self.$field.bring_near(&keys.$field);)+
+                }
             }
 
             impl Keys for $wanted {
