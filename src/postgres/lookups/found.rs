@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use super::frozen::FrozenRows;
 use super::generation::Generation;
 use super::keys::WantedKeys;
 
@@ -25,8 +26,8 @@ pub struct Lookup<K, V> {
 pub(super) enum Kept<K, V> {
     /// None.
     Nothing,
-    /// All of a table. A row lies beside its key: to find it takes one way to memory.
-    Whole(Arc<HashMap<K, V>>),
+    /// All of a table.
+    Whole(Arc<FrozenRows<K, V>>),
     /// Those that were looked up a moment ago; more may come meanwhile.
     Recent(Arc<Generation<K, V>>),
 }
@@ -36,7 +37,7 @@ impl<K: Hash + Eq, V> Kept<K, V> {
     pub(super) fn has(&self, key: &K) -> bool {
         match self {
             Self::Nothing => false,
-            Self::Whole(rows) => rows.contains_key(key),
+            Self::Whole(rows) => rows.get(key).is_some(),
             Self::Recent(rows) => rows.has(key),
         }
     }

@@ -4,6 +4,7 @@
 mod cache;
 mod found;
 mod freshness;
+mod frozen;
 mod generation;
 mod keys;
 mod whole;

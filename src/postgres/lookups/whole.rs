@@ -21,8 +21,9 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::future::BoxFuture;
-use hashbrown::HashMap;
 use tokio::time::Instant;
+
+use super::frozen::FrozenRows;
 
 /// Rows that the server looks at in the time in which it finds one by its key.
 const ROWS_PER_KEY: usize = 12;
@@ -59,7 +60,7 @@ struct State<K, V> {
 
 /// All rows of the table.
 struct Whole<K, V> {
-    rows: Arc<HashMap<K, V>>,
+    rows: Arc<FrozenRows<K, V>>,
     read: Read,
     read_at: Instant,
     /// When it was last asked for with the answer that nothing has changed.
@@ -112,7 +113,7 @@ impl<K: std::hash::Hash + Eq, V> WholeTable<K, V> {
         conn: &AsyncPgConnection,
         wanted: usize,
         max_age: Duration,
-    ) -> Option<Arc<HashMap<K, V>>> {
+    ) -> Option<Arc<FrozenRows<K, V>>> {
         let whole = self.lock().kept.clone()?;
         let asked_at = Instant::now();
         if whole.sound_at().is_some_and(|sound_at| asked_at - sound_at <= max_age) {
@@ -175,7 +176,7 @@ impl<K: std::hash::Hash + Eq, V> WholeTable<K, V> {
         .get_result(&mut &*conn)
         .await?;
         let read_at = Instant::now();
-        let rows: HashMap<K, V> = read_all().await?.into_iter().collect();
+        let rows: FrozenRows<K, V> = read_all().await?.into_iter().collect();
         // It may have grown since it was looked at.
         if rows.len() <= self.rows_max {
             let (rows, sound_at) = (Arc::new(rows), Mutex::default());
