@@ -278,6 +278,21 @@ pub enum ChunkRecords {
     Listed(Vec<u32>),
 }
 
+impl ChunkRecords {
+    /// The number of records.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Range(range) => range.len(),
+            Self::Listed(records) => records.len(),
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// A part of a batch as its worker leaves it: rows encoded, the rest counted. Dropped before the
 /// batch is settled, it loses the batch: the other parts wait for it.
 #[derive(Message)]

@@ -211,8 +211,7 @@ where
             self.in_line += 1;
             return ControlFlow::Continue(());
         }
-        let fresh = || Place::new(RowBuffer::new(P::Rows::TABLES.len()));
-        let mut place = self.places.pop().unwrap_or_else(fresh);
+        let mut place = self.places.pop().unwrap_or_else(|| self.new_place());
         place.begin((self.begin)(event, record, place.rows()));
         let polled = place.poll(record, context);
         if let std::task::Poll::Ready(worked) = polled {
@@ -224,6 +223,13 @@ where
         let limits = (self.desk.params.limits.timeout, &self.desk.pulse);
         self.flights.push(Flight::new((record, offset.0), place, limits, (permit, turn)));
         ControlFlow::Continue(())
+    }
+
+    /// A place of its own for one more record: the first one has room for all of them.
+    fn new_place(&self) -> Place<F> {
+        let num_tables = P::Rows::TABLES.len();
+        let records = if self.flights.is_empty() { self.chunk.records.len() } else { 0 };
+        Place::new(self.desk.rooms.borrow().buffer(num_tables, records))
     }
 
     /// Whether an earlier record of this lane was put off. Lanes go by their hash: a record of
@@ -349,6 +355,7 @@ where
         let num_tables = P::Rows::TABLES.len();
         if self.look.is_none() {
             worked.rows = rows.pop().unwrap_or_else(|| RowBuffer::new(num_tables));
+            self.desk.rooms.borrow_mut().note(&worked.rows, self.taken);
             return Some(worked);
         }
         match RowBuffer::unite(num_tables, &rows) {

@@ -94,6 +94,39 @@ pub struct EncodedRow<'a> {
     pub bytes: &'a [u8],
 }
 
+/// What the rows of one part of a batch took, for the next part: written into room that is there,
+/// rows are not moved as they grow more.
+#[derive(Debug, Default)]
+pub(crate) struct Rooms {
+    /// Records of the part.
+    records: usize,
+    /// Bytes of rows, bytes of keys, and rows, by table.
+    tables: Vec<[usize; 3]>,
+}
+
+impl Rooms {
+    /// Takes in what `records` took.
+    pub(crate) fn note(&mut self, rows: &RowBuffer, records: usize) {
+        self.records = records;
+        self.tables.clear();
+        let took = |table: &TableRows| [table.bytes.len(), table.keys.len(), table.rows.len()];
+        self.tables.extend(rows.tables.iter().map(took));
+    }
+
+    /// A buffer for `num_tables` tables, with room for `records` more of the same.
+    pub(crate) fn buffer(&self, num_tables: usize, records: usize) -> RowBuffer {
+        let mut buffer = RowBuffer::new(num_tables);
+        // Some are longer, and one that did not fit would move all.
+        let room = |took: usize| (took + took / 16) * records / self.records.max(1);
+        for (table, [bytes, keys, rows]) in buffer.tables.iter_mut().zip(&self.tables) {
+            table.bytes.reserve(room(*bytes));
+            table.keys.reserve(room(*keys));
+            table.rows.reserve(room(*rows));
+        }
+        buffer
+    }
+}
+
 impl TableRows {
     /// The number of rows.
     pub fn len(&self) -> usize {

@@ -20,10 +20,8 @@ use crate::desk::{Desk, WorkParams};
 use crate::faults;
 use crate::health::Signs;
 use crate::pipeline::Pipeline;
-use crate::put_off::PutOff;
 use crate::stages;
 use crate::supervise::{Post, Watched};
-use crate::turns::Turns;
 
 /// See the module.
 pub struct WorkerActor<P: Pipeline> {
@@ -40,8 +38,7 @@ type Worked<P> = (WorkChunk<P>, Option<WorkedChunk>);
 
 impl<P: Pipeline> WorkerActor<P> {
     pub(crate) fn new(params: Arc<WorkParams<P>>, post: Post) -> Self {
-        let (turns, pulse) = (Turns::default(), post.pulse().clone());
-        let desk = Rc::new(Desk { params, turns, put_off: PutOff::default(), pulse });
+        let desk = Rc::new(Desk::new(params, post.pulse().clone()));
         Self { desk, waiting: BTreeMap::new(), num_waited: 0, post }
     }
 

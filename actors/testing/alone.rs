@@ -19,9 +19,7 @@ use crate::health::Pulse;
 use crate::in_flight::InFlightLimits;
 use crate::persister::Persisters;
 use crate::pipeline::{KeysOf, Pipeline};
-use crate::put_off::PutOff;
 use crate::record::{NextOffset, Offset, PartitionId};
-use crate::turns::Turns;
 use crate::workers::CHUNK_RECORDS;
 
 /// The stages of pipeline `P` that user code runs in, for one partition, in the pipeline's order.
@@ -41,7 +39,7 @@ impl<P: Pipeline> Alone<P> {
         let decoder = Decoder::new(pipeline.clone(), order, DefaultHashBuilder::default());
         let (limits, nobody) = (InFlightLimits::default(), Persisters::new(Vec::new()));
         let params = Arc::new(WorkParams::new(pipeline, order, limits, nobody));
-        let desk = Desk { params, turns: Turns::default(), put_off: PutOff::default(), pulse };
+        let desk = Desk::new(params, pulse);
         Self { fence, decoder, refused: HashMap::new(), desk }
     }
 
