@@ -97,6 +97,8 @@ pub(crate) struct Run {
     pub(crate) steady_records_per_second: Option<f64>,
     /// From the start of the process until it had its partitions, of the service.
     pub(crate) startup_seconds: Option<f64>,
+    /// From having its partitions until the first commit was seen, of the service.
+    pub(crate) first_commit_seconds: Option<f64>,
     /// CPU seconds per million records.
     pub(crate) cpu_seconds_per_million: Cpu,
     /// The service's peak resident memory.
@@ -197,6 +199,11 @@ impl Point {
         }
     }
 
+    /// The median of the seconds until the service's first commit was seen.
+    pub(super) fn first_commit(&self) -> Option<f64> {
+        median(self.runs.iter().filter_map(|run| run.first_commit_seconds).collect())
+    }
+
     /// The median of the service's rates from the first commit to the last.
     pub(super) fn steady_rate(&self) -> Option<f64> {
         median(self.runs.iter().filter_map(|run| run.steady_records_per_second).collect())
@@ -276,6 +283,7 @@ pub(super) mod tests {
             seconds: 100.0 / rate,
             records_per_second: rate,
             steady_records_per_second: None,
+            first_commit_seconds: None,
             startup_seconds: None,
             cpu_seconds_per_million: Cpu { own: Some(1.0 / rate), ..Cpu::default() },
             peak_memory_bytes: None,

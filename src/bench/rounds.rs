@@ -136,6 +136,7 @@ fn bare_run(who: Who, round: u32, records: u64, elapsed: Duration, cpu: &Cpu) ->
         seconds,
         records_per_second: records as f64 / seconds,
         steady_records_per_second: None,
+        first_commit_seconds: None,
         startup_seconds: None,
         cpu_seconds_per_million: cpu.per_million(records),
         peak_memory_bytes: None,

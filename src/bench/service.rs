@@ -239,6 +239,7 @@ pub(super) async fn run(stage: &Stage<'_>, round: u32) -> Result<Run, BenchError
         seconds,
         records_per_second: records as f64 / seconds,
         steady_records_per_second: steady(&followed),
+        first_commit_seconds: followed.first.map(|(at, _)| at),
         startup_seconds: Some(startup.as_secs_f64()),
         cpu_seconds_per_million: cpu.per_million(records),
         peak_memory_bytes,

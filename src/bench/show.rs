@@ -58,6 +58,9 @@ fn write_point(f: &mut fmt::Formatter<'_>, point: &Point) -> fmt::Result {
         let rate = HumanCount(rate.round() as u64).to_string();
         writeln!(f, "{:<22} {rate:>10}", "first to last commit")?;
     }
+    if let Some(seconds) = point.first_commit() {
+        writeln!(f, "{:<22} {:>7.0} ms", "first commit after", seconds * 1e3)?;
+    }
     if let Some(floor) = point.serial_floor_seconds {
         let seconds = point.runs.iter().filter(|run| run.who == Who::Service).map(|r| r.seconds);
         let took = super::findings::median(seconds.collect()).unwrap_or(f64::NAN);

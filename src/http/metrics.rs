@@ -112,7 +112,10 @@ fn describe() {
     describe_counter!(PUBLISHED_TOTAL, "Messages that the brokers acknowledged, by kind");
     describe_gauge!(PACE_LINGER, Unit::Seconds, "How long a batch waits for company just now");
     describe_gauge!(PACE_RECORDS, "Records that a transaction may have just now");
-    describe_gauge!(PACE_SESSIONS, "Connections that may save at a time just now");
+    describe_gauge!(
+        PACE_SESSIONS,
+        "Connections that save just now: what may, and what is enough for what comes in"
+    );
     describe_counter!(FENCED_TOTAL, "Partitions that another owner took while they were ours");
 }
 

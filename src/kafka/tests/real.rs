@@ -87,6 +87,31 @@ fn the_next_generation_protocol_works_too() {
     come_and_go(&bench.without("session.timeout.ms").with("group.protocol", "consumer"));
 }
 
+/// A record says at a glance that it has no headers; nobody who has some may be taken for one.
+#[test]
+fn headers_come_with_their_record_however_it_is_packed() {
+    for packed in ["uncompressed", "gzip", "snappy", "lz4", "zstd"] {
+        let name = format!("headers.{packed}");
+        let Some(bench) = bench(&name, 1, &[("compression.type", packed)]) else { return };
+        let header = |n: usize| (format!("h{n}"), (n % 3 > 0).then(|| vec![0; n % 3 - 1]));
+        let sent = |n: usize| Sent {
+            key: (n % 2 > 0).then(|| vec![0; n % 4]),
+            value: Some(vec![0; 1 + n % 50]),
+            // Their number takes one byte, or two, of which the first or the second is nearly 0.
+            headers: (0..[0, 1, 63, 0, 64, 128][n % 6]).map(header).collect(),
+        };
+        bench.send(0, (0..600).map(sent));
+        let member = bench.join();
+        bench.await_records(600);
+        for (n, saved) in bench.shelf.row(&bench.partition(0)).records.iter().enumerate() {
+            let expected = sent(n).headers.into_iter();
+            let expected: Vec<_> = expected.map(|(name, v)| (name.into_bytes(), v)).collect();
+            assert_eq!(saved.headers, expected, "{packed}, record {n}");
+        }
+        member.drain(Duration::from_secs(5)).expect("drained");
+    }
+}
+
 #[test]
 fn transaction_markers_and_aborted_records_are_passed() {
     let Some(bench) = bench("transactions", 1, &[]) else { return };
