@@ -382,8 +382,8 @@ impl Watched for PersisterActor {
     fn signs(&self) -> Signs {
         let batches = || self.gathered.values().flat_map(BTreeMap::values);
         let oldest = batches().map(|worked| worked.batch.since).min();
-        let busy = self.saving_since;
-        Signs { in_hand: batches().count() + usize::from(busy.is_some()), oldest, busy }
+        let in_hand = batches().count() + usize::from(self.saving_since.is_some());
+        Signs { in_hand, oldest, busy: self.saving_since, ..Signs::default() }
     }
 }
 
