@@ -115,7 +115,8 @@ impl Watched for Acquirer {
 
     fn signs(&self) -> Signs {
         let in_hand = self.claims.len() + usize::from(self.asking_since.is_some());
-        Signs { in_hand, oldest: self.asking_since, busy: self.asking_since }
+        let busy = self.asking_since;
+        Signs { in_hand, oldest: busy, busy, ..Signs::default() }
     }
 }
 

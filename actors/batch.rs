@@ -22,6 +22,7 @@ use crate::pipeline::{KeysOf, Pipeline};
 use crate::ports::SessionId;
 use crate::record::NextOffset;
 use crate::rows::RowBuffer;
+use crate::trip::Trip;
 
 /// A polled batch as the door hands it in.
 #[derive(Debug, Message)]
@@ -64,6 +65,8 @@ pub struct Held {
     pub since: Instant,
     /// The rows that its records come from, if they were parked before: then its range is empty.
     pub parked: Option<Arc<[ParkedRef]>>,
+    /// Its last sending.
+    pub trip: Trip,
 }
 
 /// What a batch is on its whole way: the offsets it covers, under which assignment and attempt.
@@ -95,7 +98,7 @@ pub struct Batch {
     pub parked: Option<Arc<[ParkedRef]>>,
     custody: Arc<Custody>,
     home: Home,
-    settled: AtomicBool,
+    trip: Trip,
     begun: AtomicBool,
 }
 
@@ -118,9 +121,8 @@ impl Batch {
         (attempt, turn): (u32, u32),
         home: Home,
     ) -> Self {
-        let (settled, begun) = (AtomicBool::new(false), AtomicBool::new(false));
-        let session = fence.session();
-        let Held { number, whole: _, parcel, custody, from, to, since, parked } = held;
+        let (session, begun) = (fence.session(), AtomicBool::new(false));
+        let Held { number, whole: _, parcel, custody, from, to, since, parked, trip } = held;
         Self {
             number,
             fence,
@@ -135,14 +137,14 @@ impl Batch {
             parked,
             custody,
             home,
-            settled,
+            trip,
             begun,
         }
     }
 
     /// Whether it was settled or given up.
     pub fn is_over(&self) -> bool {
-        self.settled.load(SeqCst)
+        self.trip.over_since().is_some()
     }
 
     /// Whether the assignment stands and no later attempt was begun.
@@ -164,7 +166,7 @@ impl Batch {
     /// Settles the batch after a confirmed COMMIT: counts it, moves the fence and tells the
     /// partition.
     pub fn settle(&self, settled: Settled) {
-        if !self.settled.swap(true, SeqCst) {
+        if self.trip.end() {
             self.custody.settle(settled);
             self.fence.advance(self.attempt, self.to);
             let notice = BatchSaved { to: self.to, attempt: self.attempt };
@@ -182,7 +184,7 @@ impl Batch {
 
     /// Gives the batch up for `cause` and tells its partition.
     pub fn give_up(&self, cause: GivenUp) {
-        if !self.settled.swap(true, SeqCst) {
+        if self.trip.end() {
             let notice = BatchGivenUp { to: self.to, attempt: self.attempt, cause };
             // A closed mailbox is a partition that ended: its fence refuses the batch anyway.
             let _ = self.home.given_up.try_send(notice);

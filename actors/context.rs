@@ -166,7 +166,8 @@ impl<P: Pipeline> Watched for ContextLoader<P> {
     fn signs(&self) -> Signs {
         let busy = self.queries.front().copied();
         let ready = self.ready.front().map(|batch| batch.batch.since);
-        Signs { in_hand: self.ready.len() + self.looked_up.len(), oldest: busy.or(ready), busy }
+        let in_hand = self.ready.len() + self.looked_up.len();
+        Signs { in_hand, oldest: busy.or(ready), busy, ..Signs::default() }
     }
 }
 

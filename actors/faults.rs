@@ -20,6 +20,7 @@ mod ordered {
 
     thread_local! {
         static ORDERS: RefCell<Vec<Order>> = const { RefCell::new(Vec::new()) };
+        static BUGS: RefCell<Vec<&'static str>> = const { RefCell::new(Vec::new()) };
     }
 
     /// Orders a panic of `actor` at `message`, on this thread, after `before` such messages.
@@ -27,9 +28,15 @@ mod ordered {
         ORDERS.with_borrow_mut(|orders| orders.push((actor, message, before)));
     }
 
-    /// Withdraws all orders that were not carried out yet, on this thread.
+    /// Turns a deliberate bug on, on this thread.
+    pub fn order_bug(name: &'static str) {
+        BUGS.with_borrow_mut(|bugs| bugs.push(name));
+    }
+
+    /// Withdraws all orders that were not carried out yet, and turns bugs off, on this thread.
     pub fn withdraw() {
         ORDERS.with_borrow_mut(Vec::clear);
+        BUGS.with_borrow_mut(Vec::clear);
     }
 
     /// Panics here if that was ordered.
@@ -81,11 +88,12 @@ mod ordered {
     #[expect(clippy::disallowed_methods, reason = "no user's program has this feature")]
     pub fn bug(name: &str) -> bool {
         BUG.get_or_init(|| std::env::var("LONGSHORE_BUG").ok()).as_deref() == Some(name)
+            || BUGS.with_borrow(|bugs| bugs.contains(&name))
     }
 }
 
 #[cfg(feature = "faults")]
-pub use ordered::{bug, order_panic, point, withdraw};
+pub use ordered::{bug, order_bug, order_panic, point, withdraw};
 
 /// Does nothing without the feature.
 #[cfg(not(feature = "faults"))]

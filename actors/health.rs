@@ -4,6 +4,9 @@
 //! was last seen at does not move either: its [`Pulse`] is shared, so that a thread that hangs in
 //! user code can still be asked for the record it hangs at. One that reports work of its own
 //! without progress is stuck, unless it says what it waits for.
+//!
+//! A partition waits for its batches, and others have them. It is stuck if it does not hear that
+//! one of them is over, or if nobody on their way has had anything to do for too long.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,6 +29,8 @@ pub struct Signs {
     /// Since when it has been its own turn to act: a query or a transaction of its own is under
     /// way. `None` while it waits for others.
     pub busy: Option<Instant>,
+    /// Since when others have had the oldest batch that it sent on: a partition's own sign.
+    pub away: Option<Instant>,
 }
 
 /// What an actor does between two reports. Cheap to clone; all clones are one pulse.

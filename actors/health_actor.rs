@@ -23,6 +23,8 @@ pub(crate) struct HealthActor {
     supervisor: Stage<ActorStuck>,
     /// How long an actor may get nowhere.
     stuck_after: Duration,
+    /// When somebody on the way of batches had anything to do last.
+    way_acted_at: Instant,
     post: Post,
 }
 
@@ -52,7 +54,8 @@ impl HealthActor {
         stuck_after: Duration,
         post: Post,
     ) -> Self {
-        Self { actors: HashMap::new(), board, supervisor, stuck_after, post }
+        let (actors, way_acted_at) = (HashMap::new(), Instant::now());
+        Self { actors, board, supervisor, stuck_after, way_acted_at, post }
     }
 
     fn look(&mut self) {
@@ -61,12 +64,15 @@ impl HealthActor {
         for seen in self.actors.values_mut() {
             seen.notice(now);
         }
-        // Partitions wait for all others: theirs is the fault only if nobody else has anything.
-        let all_idle_since = self.all_idle_since(now);
-        let limit = self.stuck_after;
+        // Those who only look now and then are never idle: they do not count.
+        let mut way = self.actors.iter().filter(|(who, _)| who.is_on_the_way());
+        if way.any(|(_, seen)| seen.acts(now)) {
+            self.way_acted_at = now;
+        }
+        let (limit, way_idle_since) = (self.stuck_after, self.way_acted_at);
         let mut actors = Vec::with_capacity(self.actors.len());
         for (who, seen) in &mut self.actors {
-            let trouble = seen.trouble(who, now, limit, all_idle_since);
+            let trouble = seen.trouble(who, now, limit, way_idle_since);
             actors.push(seen.describe(who, now, trouble));
             if let Some(trouble) = trouble.filter(|_| seen.may_tell(now, limit)) {
                 seen.told_at = Some(now);
@@ -81,22 +87,6 @@ impl HealthActor {
             health.looked_at = Some(now);
         });
         self.post.pulse().step();
-    }
-
-    /// Since when no standing actor has had anything to do but to wait for others.
-    fn all_idle_since(&self, now: Instant) -> Option<Instant> {
-        let standing = self.actors.iter().filter(|(who, _)| matches!(who, Who::Standing(..)));
-        let mut since = None::<Instant>;
-        for (_, seen) in standing {
-            let HealthReport { signs, pulse, .. } = &seen.report;
-            let acts = signs.busy.is_some() || pulse.place().is_some();
-            let silent = now - seen.reported_at > LOOK_INTERVAL * 3;
-            if acts || silent || pulse.waits_for().is_some() {
-                return None;
-            }
-            since = Some(since.map_or(seen.moved_at, |since| since.max(seen.moved_at)));
-        }
-        since
     }
 }
 
@@ -113,27 +103,32 @@ impl Seen {
         }
     }
 
+    /// Whether it has anything to do, or has just had.
+    fn acts(&self, now: Instant) -> bool {
+        let HealthReport { signs, pulse, .. } = &self.report;
+        let is_silent = now - self.reported_at > LOOK_INTERVAL * 3;
+        let is_at_work = signs.busy.is_some() || pulse.place().is_some();
+        is_at_work || is_silent || pulse.waits_for().is_some() || self.moved_at == now
+    }
+
     fn trouble(
         &self,
         who: &Who,
         now: Instant,
         limit: Duration,
-        all_idle_since: Option<Instant>,
+        way_idle_since: Instant,
     ) -> Option<Trouble> {
         let (signs, pulse) = (self.report.signs, &self.report.pulse);
         if now - self.reported_at > limit && now - self.moved_at > limit {
             return Some(Trouble::Hung);
         }
-        if pulse.waits_for().is_some() {
-            return None;
-        }
         let since = match who {
-            Who::Standing(..) => signs.busy,
-            Who::Partition(_) if signs.in_hand > 0 => all_idle_since,
-            Who::Partition(_) => None,
+            Who::Standing(..) if pulse.waits_for().is_some() => None,
+            Who::Standing(..) => signs.busy.map(|busy| busy.max(self.moved_at)),
+            // What it goes on with meanwhile does not bring back what it waits for.
+            Who::Partition(_) => signs.busy.or(signs.away.map(|away| away.max(way_idle_since))),
         };
-        let gets_nowhere = now - self.moved_at > limit;
-        since.filter(|since| gets_nowhere && now - *since > limit).map(|_| Trouble::Stuck)
+        since.filter(|since| now - *since > limit).map(|_| Trouble::Stuck)
     }
 
     /// It takes a moment until an actor is started anew.
@@ -210,3 +205,6 @@ impl Handler<ActorGone> for HealthActor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ use crate::batch::{BatchNumber, HandedInBatch, Held, Parcel, PolledBatch};
 use crate::custody::Custody;
 use crate::parked::ParkedRef;
 use crate::record::{NextOffset, Offset};
+use crate::trip::Trip;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -37,8 +38,18 @@ impl HeldBatches {
         self.handed_in = to;
         let since = Instant::now();
         let number = BatchNumber::next();
-        let (whole, parked) = (number, None);
-        self.queue.push_back(Held { number, whole, parcel, custody, from, to, since, parked });
+        let (whole, parked, trip) = (number, None, Trip::begin());
+        self.queue.push_back(Held {
+            number,
+            whole,
+            parcel,
+            custody,
+            from,
+            to,
+            since,
+            parked,
+            trip,
+        });
         self.cut_to(self.queue.len() - 1, most);
         true
     }
@@ -52,8 +63,8 @@ impl HeldBatches {
     ) {
         let at = self.queue.get(self.sent).map_or(self.handed_in, |next| next.from);
         let (number, from, to) = (BatchNumber::next(), at, at);
-        let (whole, since, parked) = (number, Instant::now(), Some(rows));
-        let held = Held { number, whole, parcel, custody, from, to, since, parked };
+        let (whole, since, parked, trip) = (number, Instant::now(), Some(rows), Trip::begin());
+        let held = Held { number, whole, parcel, custody, from, to, since, parked, trip };
         self.queue.insert(self.sent, held);
     }
 
@@ -113,6 +124,7 @@ impl HeldBatches {
                 to,
                 since: whole.since,
                 parked,
+                trip: Trip::begin(),
             };
             self.queue.insert(index + number, part);
             from = to;
@@ -129,14 +141,20 @@ impl HeldBatches {
 
     /// The same; it is on its way from here on.
     pub(crate) fn send_next(&mut self) -> Option<Held> {
-        let next = self.queue.get(self.sent).cloned()?;
+        let next = self.queue.get_mut(self.sent)?;
+        next.trip = Trip::begin();
         self.sent += 1;
-        Some(next)
+        Some(next.clone())
     }
 
     /// Whether any of them is on its way.
     pub(crate) fn is_any_sent(&self) -> bool {
         self.sent > 0
+    }
+
+    /// The trips of those that are on their way.
+    pub(crate) fn trips(&self) -> impl Iterator<Item = &Trip> {
+        self.queue.iter().take(self.sent).map(|held| &held.trip)
     }
 
     /// The place to which records were handed in.

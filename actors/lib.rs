@@ -55,6 +55,7 @@ pub mod supervise;
 pub mod text;
 pub mod ticket;
 pub mod topology;
+pub mod trip;
 pub mod worker;
 pub mod workers;
 

@@ -227,7 +227,8 @@ impl<P: Pipeline> Watched for OwnWritesLoader<P> {
     fn signs(&self) -> Signs {
         let busy = self.opening.front().copied();
         let ready = self.ready.front().map(|decoded| decoded.batch.since);
-        Signs { in_hand: self.ready.len() + self.opening.len(), oldest: busy.or(ready), busy }
+        let in_hand = self.ready.len() + self.opening.len();
+        Signs { in_hand, oldest: busy.or(ready), busy, ..Signs::default() }
     }
 }
 

@@ -29,6 +29,7 @@ use crate::ports::{StopReason, Stored};
 use crate::record::NextOffset;
 use crate::register::{BeginAgain, Registered, RowSeen};
 use crate::supervise::{Backoff, Post, Watched};
+use crate::trip::Trip;
 
 /// After a transaction that took too long, batches grow by one part in so many with each save.
 const MOST_GROWS: usize = 64;
@@ -202,7 +203,15 @@ impl<P: Pipeline> Watched for PartitionActor<P> {
     }
 
     fn signs(&self) -> Signs {
-        Signs { in_hand: self.held.len(), oldest: self.held.oldest(), busy: None }
+        let waits_for_them = self.state == State::Flowing && self.own.fence.stands();
+        let trips = || self.held.trips().filter(|_| waits_for_them);
+        Signs {
+            in_hand: self.held.len(),
+            oldest: self.held.oldest(),
+            // Its turn came with the notice that one of them is over.
+            busy: trips().filter_map(Trip::over_since).min(),
+            away: trips().map(Trip::began).min(),
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 //! retries an outage here, tells each partition what became of its batch. A partition that goes on
 //! with another session has its next batch there as soon as its last one is saved here.
 
+mod saving;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,22 +13,23 @@ use actix::prelude::*;
 use tokio::time::Instant;
 use tracing::warn;
 
+use self::saving::{Saving, records_of};
 use crate::batch::{GivenUp, WorkedBatch, WorkedChunk};
 use crate::error::SaveError;
 use crate::faults;
 use crate::group::{self, WorkedGroup};
-use crate::health::{Pulse, Signs};
+use crate::health::Signs;
 use crate::pace::{Pace, Permit};
 use crate::ports::{BatchReport, CommitBoard, SessionId, Store};
 use crate::relay::Bell;
 use crate::stage::Stage;
-use crate::supervise::{Backoff, Post, Watched};
+use crate::supervise::{Post, Watched};
 
 /// How often batches of ended assignments are looked for, which no message would bring up again.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The persisters of a house; each partition is pinned to one at a time, so that no two transactions
-/// of a house ever wait for the same offset row.
+/// The persisters of a house; each partition is pinned to one at a time, so that no two
+/// transactions of a house ever wait for the same offset row.
 #[derive(Clone)]
 pub(crate) struct Persisters(Vec<PersisterStages>);
 
@@ -303,68 +306,6 @@ fn take_next(places: &mut Places, turn: Option<u32>) -> Option<WorkedBatch> {
     (in_turn && worked.is_complete() && is_wanted).then(|| first.remove())
 }
 
-/// What it takes to save a group.
-struct Saving {
-    store: Arc<dyn Store>,
-    session: SessionId,
-    pace: Pace,
-    pulse: Pulse,
-}
-
-impl Saving {
-    /// Saves a group, for as long as the environment makes it wait and anybody wants it saved.
-    async fn run(
-        self,
-        group: Vec<WorkedBatch>,
-        mut permit: Permit,
-    ) -> (Vec<WorkedBatch>, Result<Vec<BatchReport>, SaveError>) {
-        let (session, mut backoff) = (self.session.0, Backoff::for_outage());
-        loop {
-            let answer = self.attempt(&group).await;
-            match &answer {
-                Err(SaveError::RetryNow(reason)) => {
-                    warn!(session, reason, "transaction is done again");
-                }
-                // A single record cannot be halved.
-                Err(SaveError::TooSlow(reason)) if records_of(&group) > group.len() => {
-                    warn!(session, reason, "goes on with smaller transactions");
-                    self.pulse.goes_on();
-                    return (group, answer);
-                }
-                Err(SaveError::Retry(reason) | SaveError::TooSlow(reason)) => {
-                    warn!(session, reason, "cannot save yet");
-                    self.pulse.waits(reason);
-                    // Somebody else may be luckier meanwhile.
-                    drop(permit);
-                    backoff.wait().await;
-                    permit = self.pace.clone().permit().await;
-                }
-                _ => {
-                    self.pulse.goes_on();
-                    return (group, answer);
-                }
-            }
-        }
-    }
-
-    /// One transaction. Its pace is noted, whatever comes of it.
-    async fn attempt(&self, group: &[WorkedBatch]) -> Result<Vec<BatchReport>, SaveError> {
-        let (busy, records) = (self.pace.busy(self.session), records_of(group));
-        let answer = self.store.save(self.session, group).await;
-        match &answer {
-            Ok(_) => self.pace.saved(records, busy.elapsed()),
-            Err(SaveError::TooSlow(_)) => self.pace.too_slow(records),
-            Err(SaveError::Retry(_)) => self.pace.outage(),
-            Err(_) => {}
-        }
-        answer
-    }
-}
-
-fn records_of(group: &[WorkedBatch]) -> usize {
-    group.iter().map(|worked| worked.batch.parcel.arena.len()).sum()
-}
-
 impl Actor for PersisterActor {
     type Context = Context<Self>;
 
@@ -382,8 +323,8 @@ impl Watched for PersisterActor {
     fn signs(&self) -> Signs {
         let batches = || self.gathered.values().flat_map(BTreeMap::values);
         let oldest = batches().map(|worked| worked.batch.since).min();
-        let busy = self.saving_since;
-        Signs { in_hand: batches().count() + usize::from(busy.is_some()), oldest, busy }
+        let in_hand = batches().count() + usize::from(self.saving_since.is_some());
+        Signs { in_hand, oldest, busy: self.saving_since, ..Signs::default() }
     }
 }
 

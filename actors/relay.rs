@@ -325,6 +325,7 @@ impl Watched for RelayActor {
 
     fn signs(&self) -> Signs {
         let in_hand = usize::from(self.passing_since.is_some());
-        Signs { in_hand, oldest: self.passing_since, busy: self.passing_since }
+        let busy = self.passing_since;
+        Signs { in_hand, oldest: busy, busy, ..Signs::default() }
     }
 }

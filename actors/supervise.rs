@@ -37,6 +37,10 @@ use crate::stage::Stage;
 /// Hung threads that are left behind before the process has to end.
 pub const HUNG_THREADS_MAX: usize = 2;
 
+/// Where batches go from their partition to the store.
+const ON_THE_WAY: [&str; 5] =
+    ["ContextLoader", "OwnWritesLoader", "WorkerPool", "WorkerActor", "PersisterActor"];
+
 /// How often each actor reports its health.
 pub const REPORT_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -56,6 +60,11 @@ impl Who {
             Self::Standing(actor, _) => actor,
             Self::Partition(_) => "PartitionActor",
         }
+    }
+
+    /// Whether batches come to it on their way from their partition to the store.
+    pub(crate) fn is_on_the_way(&self) -> bool {
+        matches!(self, Self::Standing(actor, _) if ON_THE_WAY.contains(actor))
     }
 
     fn key(&self) -> (&'static str, u64) {

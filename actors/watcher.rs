@@ -106,6 +106,7 @@ impl Watched for PositionWatcher {
 
     fn signs(&self) -> Signs {
         let in_hand = usize::from(self.looking_since.is_some());
-        Signs { in_hand, oldest: self.looking_since, busy: self.looking_since }
+        let busy = self.looking_since;
+        Signs { in_hand, oldest: busy, busy, ..Signs::default() }
     }
 }

@@ -115,7 +115,7 @@ impl<P: Pipeline> Watched for WorkerActor<P> {
         // Waiting parts wait for others, and no longer than their limit allows; what happens within
         // one step, the pulse tells.
         let oldest = self.waiting.values().next().copied();
-        Signs { in_hand: self.waiting.len(), oldest, busy: None }
+        Signs { in_hand: self.waiting.len(), oldest, ..Signs::default() }
     }
 }
 

@@ -23,6 +23,7 @@ use crate::pipeline::{Out, Outcome, Pipeline};
 use crate::record::{NextOffset, Offset, Record, Unparsed};
 use crate::rows::{RowBuffer, RowSet};
 use crate::ticket::{Budget, BudgetLimits};
+use crate::trip::Trip;
 
 /// A batch to be worked: records with these values at `from` and the offsets after it.
 #[derive(Debug)]
@@ -131,7 +132,8 @@ pub(super) fn batch_of(
     };
     let attempt_and_turn = (position.attempt, position.turn);
     let (number, since, (from, to)) = (BatchNumber::next(), Instant::now(), range);
-    let held = Held { number, whole: number, parcel, custody, from, to, since, parked };
+    let (whole, trip) = (number, Trip::begin());
+    let held = Held { number, whole, parcel, custody, from, to, since, parked, trip };
     Arc::new(Batch::new(fence.clone(), held, lanes, attempt_and_turn, home))
 }
 

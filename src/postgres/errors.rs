@@ -7,6 +7,7 @@
 //! | 57014 | the statement took too long, or somebody cancelled it | half as many records |
 //! | 57P04, 3D, 28 | the database is gone, is not there, or does not let us in | stop |
 //! | 25006, 25P03, 25P04, 55P03, 55006 | read-only (a failover), too slow, locked, in use | retry |
+//! | 25P02 | an earlier statement of the transaction has failed, see below | retry |
 //! | 40, but 40002 | deadlock, serialization failure | retry at once |
 //! | 22, 23, 44, P0, 40002, 54000 | a value, a constraint, a trigger, an index entry | the row |
 //! | 22P03, 22P04 | our binary form is not the table's: every row would fail | stop |
@@ -15,6 +16,12 @@
 //!
 //! Messages name severity, code, message, detail and the place, and no parameter. The detail of a
 //! refused row may hold the row's own values: it is kept with the record that they come from.
+//!
+//! # Statements in one flight
+//! Several statements of a transaction are sent without waiting for each other's answers, which are
+//! joined. The answers come in order, but while they come those who wait are looked at one by one:
+//! the second one's 25P02 may be seen before the first one's error, which says what is wrong. So
+//! 25P02 never is the cause. The transaction is rolled back, and done again it tells the cause.
 //!
 //! # Queries by diesel
 //! Diesel-async's errors do not say their SQLSTATE. Of the errors that diesel does not name, those
@@ -163,19 +170,26 @@ pub fn of_connection(error: &ConnectionError) -> StoreError {
 }
 
 fn classify_database(error: &DbError, message: String) -> Failure {
-    let code = error.code().code();
-    match code {
-        "57014" => Failure::TooSlow(message),
-        "22P03" | "22P04" | "57P04" => Failure::Stop(message),
-        "25006" | "25P03" | "25P04" | "55P03" | "55006" => Failure::Retry(message),
-        "40002" | "54000" => row(error, message),
-        _ => match code.get(..2).unwrap_or_default() {
-            "08" | "53" | "57" | "58" => Failure::Retry(message),
-            "40" => Failure::RetryNow(message),
-            "22" | "23" | "44" | "P0" => row(error, message),
-            _ => Failure::Stop(message),
-        },
+    match failure_of(error.code().code()) {
+        Some(failure) => failure(message),
+        None => row(error, message),
     }
+}
+
+/// What a SQLSTATE says; `None`: a row is at fault.
+fn failure_of(code: &str) -> Option<fn(String) -> Failure> {
+    Some(match code {
+        "57014" => Failure::TooSlow,
+        "22P03" | "22P04" | "57P04" => Failure::Stop,
+        "25006" | "25P02" | "25P03" | "25P04" | "55P03" | "55006" => Failure::Retry,
+        "40002" | "54000" => return None,
+        _ => match code.get(..2).unwrap_or_default() {
+            "08" | "53" | "57" | "58" => Failure::Retry,
+            "40" => Failure::RetryNow,
+            "22" | "23" | "44" | "P0" => return None,
+            _ => Failure::Stop,
+        },
+    })
 }
 
 fn classify_local(error: &tokio_postgres::Error) -> Failure {
@@ -253,5 +267,29 @@ fn describe_diesel(error: &DieselError) -> String {
             format!("{}{}{}", info.message(), detail.unwrap_or_default(), hint.unwrap_or_default())
         }
         error => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(code: &str) -> Option<Failure> {
+        failure_of(code).map(|failure| failure(code.to_owned()))
+    }
+
+    #[test]
+    fn a_statement_behind_one_that_failed_is_done_again_and_does_not_stop() {
+        assert_eq!(failure("25P02"), Some(Failure::Retry("25P02".to_owned())));
+    }
+
+    #[test]
+    fn others_of_its_class_keep_their_fates() {
+        for code in ["25006", "25P03", "25P04"] {
+            assert_eq!(failure(code), Some(Failure::Retry(code.to_owned())));
+        }
+        for code in ["25000", "25001", "25P01"] {
+            assert_eq!(failure(code), Some(Failure::Stop(code.to_owned())));
+        }
     }
 }

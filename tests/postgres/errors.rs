@@ -26,7 +26,7 @@ async fn every_class_has_its_fate() {
     database.client.batch_execute(RAISE).await.unwrap();
     let mut next = 0;
     for (fate, codes) in [
-        ("retry", &["08006", "53100", "53300", "57P03", "58030", "25006", "55P03"][..]),
+        ("retry", &["08006", "53100", "53300", "57P03", "58030", "25006", "25P02", "55P03"][..]),
         ("at once", &["40001", "40P01"]),
         ("halve", &["57014"]),
         (

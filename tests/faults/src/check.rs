@@ -1,5 +1,6 @@
 //! Compares the database in the end with the model: offsets, parked records and conservation of
-//! every subject, and then what the subject says of its own tables.
+//! every subject, and then what the subject says of its own tables; and asks the instances' logs
+//! whether anything had to be begun anew that should have gone on.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,7 +32,18 @@ pub fn differences(stage: &Stage, fed: &Fed) -> Result<Vec<String>> {
         found.extend(parked_records(&mut client, &**subject, delivered)?);
         found.extend(subject.check(delivered, &mut client)?);
     }
+    found.extend(stage.instances.iter().flat_map(|instance| {
+        let stuck = stuck_partitions(&instance.whole_log());
+        stuck.into_iter().map(|line| format!("instance {}: {line}", instance.number()))
+    }));
     Ok(found)
+}
+
+/// What a log says of partitions that waited in vain. The product heals that by itself after a
+/// minute, whatever it came from; but no fault excuses it: every batch has to come back in time.
+fn stuck_partitions(log: &str) -> Vec<String> {
+    let is_it = |line: &&str| line.contains("gets nowhere") && line.contains("PartitionActor");
+    log.lines().filter(is_it).map(str::to_owned).collect()
 }
 
 /// How many of the records are settled, by the stored offsets.
@@ -116,4 +128,18 @@ fn parked_records(
         format!("{name}[{partition}] offset {offset} should be parked, and is not")
     }));
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_that_waited_in_vain_is_found_in_either_form_of_the_log() {
+        let text = "WARN longshore_actors::supervisor: gets nowhere actor=PartitionActor ads[0]";
+        let json = r#"{"message":"gets nowhere","actor":"PartitionActor ads[0]"}"#;
+        let others = "gets nowhere actor=PersisterActor 0\nis started again actor=PartitionActor";
+        let log = format!("{text}\n{others}\n{json}\n");
+        assert_eq!(stuck_partitions(&log), [text, json]);
+    }
 }

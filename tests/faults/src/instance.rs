@@ -289,9 +289,14 @@ impl Instance {
         Ok(writeln!(self.open_log()?, "--- instance {} {what}", self.number)?)
     }
 
-    fn last_lines(&self) -> String {
+    /// What its log says so far, of all its lives.
+    pub fn whole_log(&self) -> String {
         let log = fs::read(self.log()).unwrap_or_default();
-        let log = String::from_utf8_lossy(&log);
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
+    fn last_lines(&self) -> String {
+        let log = self.whole_log();
         let lines = log.lines().rev().take(LINES_SHOWN).collect::<Vec<_>>();
         lines.into_iter().rev().fold(String::new(), |mut text, line| {
             let _ = writeln!(text, "    {line}");
