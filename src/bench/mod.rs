@@ -146,8 +146,12 @@ impl Bench<'_> {
     /// Records of a partition's batch, and rows of a bare transaction.
     fn batch_records(&self, case: &Case) -> usize {
         let config = self.config(case);
-        let records = config.pipelines.first().map_or(1, |pipeline| config.batch(pipeline).records);
-        usize::try_from(records).unwrap_or(usize::MAX)
+        let Some(batch) = config.pipelines.first().map(|pipeline| config.batch(pipeline)) else {
+            return 1;
+        };
+        // Large records fill a batch by their bytes.
+        let fit = batch.bytes / (case.shape.record_bytes as u64).max(1);
+        usize::try_from(batch.records.min(fit.max(1))).unwrap_or(usize::MAX)
     }
 
     fn password_file(&self) -> Option<&str> {

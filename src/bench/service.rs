@@ -75,7 +75,7 @@ impl<'s> Running<'s> {
             Some(_) => None,
             None => Some(EmbeddedKafka::start(&[(topic, case.partitions)])?),
         };
-        let mut target = bench.target(topic, case.records);
+        let mut target = bench.target(topic, case, case.records);
         if let Some(kafka) = &kafka {
             kafka.brokers().clone_into(&mut target.brokers);
         }

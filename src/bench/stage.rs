@@ -24,6 +24,11 @@ const PIECE: usize = 256 * 1024;
 /// How often a feed under way is looked at.
 const LOOK_INTERVAL: std::time::Duration = std::time::Duration::from_millis(50);
 
+/// The largest record that a producer takes unless told otherwise, and what a record has beside its
+/// value.
+const PRODUCER_BYTES_MAX: usize = 1_000_000;
+const RECORD_EXTRA_BYTES: usize = 1_000;
+
 /// See the module.
 pub(super) struct Stage<'a> {
     pub(super) bench: &'a Bench<'a>,
@@ -168,7 +173,7 @@ impl<'a> Stage<'a> {
         let topic = self.bench.site.topic(partitions).await?;
         let what = format!("sending {records} records into {partitions} partitions");
         let step = self.bench.progress.step(&what, records);
-        let target = self.bench.target(&topic, records);
+        let target = self.bench.target(&topic, &self.case, records);
         let feed = self.bench.plan.mode.feed(shape, partitions);
         let filling = Filling::start(target, feed, None);
         while !filling.is_over() {
@@ -182,12 +187,18 @@ impl<'a> Stage<'a> {
 
 impl Bench<'_> {
     /// Where records are sent on the given brokers.
-    pub(super) fn target(&self, topic: &str, records: u64) -> Target {
+    pub(super) fn target(&self, topic: &str, case: &Case, records: u64) -> Target {
         let given = self.site.brokers.as_ref();
+        let mut properties = given.map(|given| given.topics.properties()).unwrap_or_default();
+        // What a producer takes unless told otherwise is a little less than what brokers do.
+        let record = case.shape.record_bytes + RECORD_EXTRA_BYTES;
+        if record > PRODUCER_BYTES_MAX {
+            properties.push(("message.max.bytes".to_owned(), record.to_string()));
+        }
         Target {
             brokers: given.map(|given| given.addresses.clone()).unwrap_or_default(),
             topic: topic.to_owned(),
-            properties: given.map(|given| given.topics.properties()).unwrap_or_default(),
+            properties,
             records,
         }
     }

@@ -57,7 +57,7 @@ pub(super) async fn measure(
     let topic = bench.site.topic(case.partitions).await?;
     let mut running = Running::start(stage, &topic, false).await?;
     running.has_partitions(case.partitions).await?;
-    let mut target = bench.target(&topic, 0);
+    let mut target = bench.target(&topic, case, 0);
     running.brokers().clone_into(&mut target.brokers);
     let feed = bench.plan.mode.feed(&case.shape, case.partitions);
     let mut feed = OpenLoop::new(&target, feed)?;
