@@ -39,8 +39,8 @@
 //!
 //! **Spread.** With a backlog, partitions are spread over all sessions. Without one, they are
 //! spread over so many that each is busy for half of the time: what comes in goes into few
-//! transactions, which costs the server less than many small ones. A session whose transaction has taken eight
-//! targets gets nothing on top of it.
+//! transactions, which costs the server less than many small ones. A session whose transaction has
+//! taken eight targets gets nothing on top of it.
 //!
 //! # Why
 //! - Rates come from session-seconds per record (the gradient of the concurrency-limit algorithms,

@@ -9,7 +9,8 @@ use longshore_faults::run::{self, Plan};
 use longshore_faults::subjects::{AdsSubject, AppendSubject, Poisons};
 
 /// A bug's name, the faults that bring it to light, and a seed. A lost notice is healed by the
-/// product, after a minute: it is found by what the log says of that, see `longshore_faults::check`.
+/// product, after a minute: it is found by what the log says of that, see
+/// `longshore_faults::check`.
 const BUGS: [(&str, &str, u64); 6] = [
     ("fence-off", "hung", 11),
     ("last-batch-first", "database", 10),
