@@ -156,7 +156,7 @@ async fn an_outage_leaves_one_session_to_try_and_they_come_back_without_being_ne
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_comes_in_is_saved_by_as_few_as_are_busy_for_half_of_the_time() {
+async fn what_comes_in_is_saved_by_as_few_as_are_busy_for_two_thirds_of_the_time() {
     let budget = budget();
     let pace = Pace::new(rules(), budget.clone());
     // Each of so many transactions a second takes 40 ms.
