@@ -109,6 +109,48 @@ fn soups_are_read_as_serde_json_reads_them() {
 }
 
 #[test]
+fn what_hardly_comes_up_by_itself_is_read_as_serde_json_reads_it() {
+    for text in [
+        // To types that read nothing of their items.
+        "[,]",
+        "[,,]",
+        "[1]",
+        r#"{"a":[,]}"#,
+        r#"{"a":[,,]}"#,
+        r#"{"a":,}"#,
+        r#"{"a":}"#,
+        // To types that go on behind an error, where serde_json has passed a comma.
+        r#"{"a":[300,"b":1}"#,
+        r#"{"a":[300],"b":1}"#,
+        r#"{"a":{"flag":1,"b":{}}"#,
+        r#"{"a":{"kind":"x","b":{}}"#,
+        r#"{"a":{"kind":"x"},"b":{}}"#,
+        r#"{"a":300,"b":1}"#,
+        // In strings that nobody reads.
+        r#"{"x":"\ud83d"}"#,
+        r#"{"x":"\u12"}"#,
+        r#"{"x":"\u+123"}"#,
+        "{\"x\":\"\u{1}\"}",
+        "",
+        " ",
+        "\0",
+        "{}\0",
+        "{}\u{feff}",
+        "\"",
+        "\"\\",
+        "\"\\u",
+        "[",
+        "{",
+        "-",
+        "1.",
+        "nul",
+        "nulll",
+    ] {
+        all_alike(text).unwrap();
+    }
+}
+
+#[test]
 fn usual_records_are_read_without_serde_json() {
     let run = runner(2000).run(&texts::ad(), |text| {
         let is_right = serde_json::from_str::<Ad<'_>>(&text).is_ok();
