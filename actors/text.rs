@@ -1,9 +1,11 @@
 //! Text of a record that is not copied unless it has to be: for the fields of a pipeline's event.
 
-use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 
+use compact_str::CompactString;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
 /// A text that borrows from its record where the record has it as it is, and is a copy where it is
@@ -12,13 +14,24 @@ use serde::de::{Deserialize, Deserializer, Error, Visitor};
 /// # Why not `Cow<'a, str>`
 /// Serde borrows that one only where it is a field by itself; within an `Option` or a `Vec` it
 /// copies each text.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Text<'a>(Cow<'a, str>);
+///
+/// A copy of up to 24 bytes lies within the text itself, and allocates nothing.
+#[derive(Clone)]
+pub struct Text<'a>(Inner<'a>);
+
+#[derive(Clone)]
+enum Inner<'a> {
+    Borrowed(&'a str),
+    Copied(CompactString),
+}
 
 impl Text<'_> {
     /// The text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        match &self.0 {
+            Inner::Borrowed(text) => text,
+            Inner::Copied(text) => text,
+        }
     }
 }
 
@@ -26,31 +39,57 @@ impl Deref for Text<'_> {
     type Target = str;
 
     fn deref(&self) -> &str {
-        &self.0
+        self.as_str()
     }
 }
 
 impl fmt::Debug for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
+        fmt::Debug::fmt(self.as_str(), f)
     }
 }
 
 impl fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
+        fmt::Display::fmt(self.as_str(), f)
+    }
+}
+
+impl PartialEq for Text<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Text<'_> {}
+
+impl PartialOrd for Text<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Text<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_str().cmp(other.as_str())
+    }
+}
+
+impl Hash for Text<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
     }
 }
 
 impl<'a> From<&'a str> for Text<'a> {
     fn from(text: &'a str) -> Self {
-        Self(Cow::Borrowed(text))
+        Self(Inner::Borrowed(text))
     }
 }
 
 impl From<String> for Text<'_> {
     fn from(text: String) -> Self {
-        Self(Cow::Owned(text))
+        Self(Inner::Copied(text.into()))
     }
 }
 
@@ -74,7 +113,7 @@ impl<'de> Visitor<'de> for TextVisitor {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Text<'de>, E> {
-        self.visit_string(text.to_owned())
+        Ok(Text(Inner::Copied(text.into())))
     }
 
     fn visit_string<E: Error>(self, text: String) -> Result<Text<'de>, E> {
@@ -91,11 +130,22 @@ mod tests {
         let json = r#"["plain", "\u0041 and \n", null]"#;
         let texts: Vec<Option<Text<'_>>> = serde_json::from_str(json).expect("it is right");
         let is_copied =
-            |text: &Option<Text<'_>>| text.as_ref().map(|Text(text)| matches!(text, Cow::Owned(_)));
+            |text: &Option<Text<'_>>| text.as_ref().map(|text| matches!(text.0, Inner::Copied(_)));
         assert_eq!(
             texts.iter().map(is_copied).collect::<Vec<_>>(),
             [Some(false), Some(true), None]
         );
         assert_eq!(texts[1].as_deref(), Some("A and \n"));
+    }
+
+    #[test]
+    fn a_copy_is_no_larger_than_a_string_and_equal_to_what_is_borrowed() {
+        assert_eq!(size_of::<Option<Text<'_>>>(), size_of::<String>());
+        for text in ["short", "a text that is longer than what lies within the text itself"] {
+            let (borrowed, copied) = (Text::from(text), Text::from(text.to_owned()));
+            assert_eq!(borrowed, copied);
+            assert_eq!(borrowed.cmp(&copied), Ordering::Equal);
+            assert!(std::collections::HashSet::from([borrowed]).contains(&copied));
+        }
     }
 }
