@@ -120,7 +120,7 @@ fn what_hardly_comes_up_by_itself_is_read_as_serde_json_reads_it() {
         r#"{"a":,}"#,
         r#"{"a":}"#,
         // To types that go on behind an error, where serde_json has passed a comma.
-        r#"{"a":[300,"b":1}"#,
+        r#"{"a":[300,"b":[]}"#,
         r#"{"a":[300],"b":1}"#,
         r#"{"a":{"flag":1,"b":{}}"#,
         r#"{"a":{"kind":"x","b":{}}"#,
