@@ -37,8 +37,8 @@
 //! eight targets: one transaction that waits for a lock, or a thread that hangs, never holds up
 //! the others for good.
 //!
-//! **Spread.** With a backlog, partitions are spread over all sessions. Without one, they are spread
-//! over so many that each is busy for two thirds of the time: what comes in goes into few
+//! **Spread.** With a backlog, partitions are spread over all sessions. Without one, they are
+//! spread over so many that each is busy for two thirds of the time: what comes in goes into few
 //! transactions, which costs the server less than many small ones. A session whose transaction has
 //! taken eight targets gets nothing on top of it.
 //!

@@ -11,8 +11,9 @@ use super::Bounds;
 /// How long what was saved is looked at before anything is changed.
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// The share of the time that each session is to be busy: the rest is room for what comes in a moment.
-/// Measured: one session that is busy for most of the time is sooner done with a record than two.
+/// The share of the time that each session is to be busy: the rest is room for what comes in a
+/// moment. Measured: one session that is busy for most of the time is sooner done with a record
+/// than two.
 const EASY: f64 = 2.0 / 3.0;
 
 /// See the module.
