@@ -160,18 +160,21 @@ impl PaceRules {
 
 impl Pace {
     /// A pace that begins at the ceilings; `budget` has the tickets of the house.
-    pub fn new(rules: PaceRules, budget: Budget) -> Self {
+    pub fn new(mut rules: PaceRules, budget: Budget) -> Self {
         let now = Instant::now();
+        // There is always one.
+        let max = rules.sessions.max.max(1);
+        rules.sessions = Bounds { min: rules.sessions.min.clamp(1, max), max };
         let measured = Measured {
             load: Load::new(now),
             cpu: 0.0,
             size: Size::new(rules.records, rules.target),
             crew: Crew::new(rules.sessions, now),
             spread: Spread::new(rules.sessions, now),
-            busy_since: vec![None; rules.sessions.max.max(1)],
+            busy_since: vec![None; max],
             excess: 0,
         };
-        let permits = Arc::new(Semaphore::new(rules.sessions.max.max(1)));
+        let permits = Arc::new(Semaphore::new(max));
         Self(Arc::new(Shared { rules, budget, permits, measured: Mutex::new(measured) }))
     }
 

@@ -48,10 +48,8 @@ impl Window {
 
 impl Crew {
     pub(super) fn new(bounds: Bounds<usize>, now: Instant) -> Self {
-        let max = bounds.max.max(1);
-        let bounds = Bounds { min: bounds.min.clamp(1, max), max };
-        let (rates, window) = (vec![None; max], Window::new(now));
-        Self { bounds, permitted: max, rates, strays: 0, window }
+        let (rates, window) = (vec![None; bounds.max], Window::new(now));
+        Self { bounds, permitted: bounds.max, rates, strays: 0, window }
     }
 
     pub(super) fn permitted(&self) -> usize {

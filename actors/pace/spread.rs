@@ -28,9 +28,7 @@ pub(super) struct Spread {
 
 impl Spread {
     pub(super) fn new(bounds: Bounds<usize>, now: Instant) -> Self {
-        let max = bounds.max.max(1);
-        let bounds = Bounds { min: bounds.min.clamp(1, max), max };
-        Self { bounds, sessions: max, since: now, session_seconds: 0.0 }
+        Self { bounds, sessions: bounds.max, since: now, session_seconds: 0.0 }
     }
 
     pub(super) fn sessions(&self) -> usize {

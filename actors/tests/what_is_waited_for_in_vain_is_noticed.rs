@@ -77,6 +77,15 @@ async fn a_partition_whose_notice_is_lost_goes_on_while_all_others_flow() {
     faults::withdraw();
 }
 
+/// It comes to its end, once it has waited for more than `least`, and nobody was blamed for it.
+async fn assert_waits_and_goes_on(fixture: &mut Fixture, least: Duration) {
+    let begun = tokio::time::Instant::now();
+    fixture.run_until(Fixture::is_at_the_end).await;
+    assert!(begun.elapsed() > least, "it has not waited long");
+    fixture.assert_each_once();
+    assert_nobody_was_started_again(fixture);
+}
+
 #[actix::test]
 async fn a_slow_store_is_waited_for_and_so_is_one_that_is_away() {
     tokio::time::pause();
@@ -86,11 +95,7 @@ async fn a_slow_store_is_waited_for_and_so_is_one_that_is_away() {
     // Each transaction by itself is within the patience; those behind it wait longer.
     fixture.store.set_save_time(Arc::new(|_, _| PATIENCE - Duration::from_secs(1)));
     fixture.store.order_faults(vec![Fault::Retry; 4]);
-    let begun = tokio::time::Instant::now();
-    fixture.run_until(Fixture::is_at_the_end).await;
-    assert!(begun.elapsed() > LONG, "it has not waited long");
-    fixture.assert_each_once();
-    assert_nobody_was_started_again(&fixture);
+    assert_waits_and_goes_on(&mut fixture, LONG).await;
 }
 
 #[actix::test]
@@ -98,11 +103,7 @@ async fn work_that_waits_long_is_waited_for() {
     tokio::time::pause();
     let mut fixture = Fixture::supervised(Order::ByKey, ROOMY, LATENCY, counting(3, 7), watched());
     *fixture.pipeline.waits.lock().expect("no panic") = Waits::Each(LONG);
-    let begun = tokio::time::Instant::now();
-    fixture.run_until(Fixture::is_at_the_end).await;
-    assert!(begun.elapsed() > LONG, "it has not waited long");
-    fixture.assert_each_once();
-    assert_nobody_was_started_again(&fixture);
+    assert_waits_and_goes_on(&mut fixture, LONG).await;
 }
 
 #[actix::test]
@@ -116,11 +117,7 @@ async fn what_waits_behind_a_record_that_is_tried_again_later_is_let_wait() {
     let is_waiting = |actor: &ActorHealth| matches!(actor.state, ActorState::Waiting(_));
     fixture.run_until(|fixture| fixture.house.health().actors.iter().any(is_waiting)).await;
     fixture.pipeline.failing.lock().expect("no panic").clear();
-    let begun = tokio::time::Instant::now();
-    fixture.run_until(Fixture::is_at_the_end).await;
-    assert!(begun.elapsed() > PATIENCE, "it has not waited long");
-    fixture.assert_each_once();
-    assert_nobody_was_started_again(&fixture);
+    assert_waits_and_goes_on(&mut fixture, PATIENCE).await;
 }
 
 #[actix::test]

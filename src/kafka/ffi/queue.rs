@@ -58,9 +58,7 @@ impl PolledRecord<'_> {
             take(name.to_bytes(), value);
         }
     }
-}
 
-impl PolledRecord<'_> {
     /// Whether the message shows that it has no headers: behind its value lies their number.
     ///
     /// # Why
