@@ -1,6 +1,9 @@
 //! ContextLoader: looks up what the database knows about the records of ready batches, several
 //! batches in one query. Takes decoded batches, gives loaded ones, a partition's batches in their
 //! order; retries an outage here and gives a batch up whose lookup can never succeed.
+//!
+//! Small batches that were read together come here one after the other: the first one waits for
+//! its company, so that all of them are looked up at once, and saved at once.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,6 +17,7 @@ use crate::batch::{DecodedBatch, GivenUp, LoadedBatch};
 use crate::error::{Fate, StoreError};
 use crate::faults;
 use crate::health::{Pulse, Signs};
+use crate::pace::Pace;
 use crate::pipeline::{Keys, KeysOf, Pipeline};
 use crate::ports::Lookups;
 use crate::stage::Stage;
@@ -23,6 +27,13 @@ use crate::supervise::{Backoff, Post, Watched};
 /// Queries at a time: as many as there are lookup connections, so that one batch's query runs while
 /// another's rows are read.
 pub const LOOKUPS_AT_A_TIME: usize = 2;
+
+/// Ready records that are worth a query of their own. Fewer wait for company, or for the query
+/// that is under way: with what comes until then they cost the server less.
+const WORTH_A_QUERY: usize = 5_000;
+
+/// The part of the linger that the first batch waits for its company.
+const COMPANY: u32 = 10;
 
 /// Records whose keys are united in one query at most: beyond, a longer key list costs the server
 /// as much as a second query, and the first batch would wait for the last.
@@ -42,6 +53,9 @@ pub struct ContextLoader<P: Pipeline> {
     looked_up: HashSet<u64>,
     /// When each query that is under way began.
     queries: VecDeque<Instant>,
+    /// Whether ready batches wait for company.
+    waits: bool,
+    pace: Pace,
     post: Post,
 }
 
@@ -50,15 +64,32 @@ impl<P: Pipeline> ContextLoader<P> {
         name: Arc<str>,
         lookups: Arc<dyn Lookups<P>>,
         workers: Stage<LoadedBatch<P>>,
+        pace: Pace,
         post: Post,
     ) -> Self {
         let (ready, looked_up, queries) = (VecDeque::new(), HashSet::new(), VecDeque::new());
-        Self { name, lookups, workers, ready, looked_up, queries, post }
+        Self { name, lookups, workers, ready, looked_up, queries, waits: false, pace, post }
+    }
+
+    /// Begins what is worth it now, and the rest in a moment.
+    fn begin_together(&mut self, ctx: &mut Context<Self>) {
+        if self.is_worth_a_query() {
+            return self.begin(ctx);
+        }
+        if self.queries.is_empty() && !self.waits {
+            self.waits = true;
+            ctx.run_later(self.pace.now().linger / COMPANY, |this, ctx| {
+                this.waits = false;
+                this.begin(ctx);
+            });
+        }
     }
 
     /// Begins as many queries as there are connections and ready batches for.
     fn begin(&mut self, ctx: &mut Context<Self>) {
-        while self.queries.len() < LOOKUPS_AT_A_TIME {
+        while self.queries.is_empty()
+            || (self.queries.len() < LOOKUPS_AT_A_TIME && self.is_worth_a_query())
+        {
             let group = self.next_group();
             if group.is_empty() {
                 return;
@@ -79,6 +110,11 @@ impl<P: Pipeline> ContextLoader<P> {
                 this.begin(ctx);
             }));
         }
+    }
+
+    fn is_worth_a_query(&self) -> bool {
+        let ready = self.ready.iter().map(|batch| batch.batch.parcel.arena.len());
+        ready.sum::<usize>() >= WORTH_A_QUERY
     }
 
     /// Takes out the ready batches that may share the next query.
@@ -177,6 +213,6 @@ impl<P: Pipeline> Handler<DecodedBatch<P>> for ContextLoader<P> {
     fn handle(&mut self, batch: DecodedBatch<P>, ctx: &mut Context<Self>) {
         faults::point("ContextLoader", "DecodedBatch");
         self.ready.push_back(Box::new(batch));
-        self.begin(ctx);
+        self.begin_together(ctx);
     }
 }

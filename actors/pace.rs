@@ -38,9 +38,11 @@
 //! the others for good.
 //!
 //! **Spread.** With a backlog, partitions are spread over all sessions. Without one, they are
-//! spread over so many that each is busy for two thirds of the time: what comes in goes into few
-//! transactions, which costs the server less than many small ones. A session whose transaction has
-//! taken eight targets gets nothing on top of it.
+//! spread over the fewest with which records are saved nearly as soon as with any: ages are found
+//! as the rates above are, one fewer and one more at a time, and known for ten minutes, or until
+//! they or what comes in change by half. What comes in goes into few transactions, which costs the
+//! server less than many small ones. A session whose transaction has taken eight targets gets
+//! nothing on top of it.
 //!
 //! # Why
 //! - Rates come from session-seconds per record (the gradient of the concurrency-limit algorithms,
@@ -107,6 +109,17 @@ pub struct PaceNow {
     pub records: usize,
     /// Saving sessions that may have a transaction under way.
     pub sessions: usize,
+}
+
+/// What one transaction has saved.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Saved {
+    /// Its records.
+    pub(crate) records: usize,
+    /// For how long its session had it under way.
+    pub(crate) took: Duration,
+    /// How long ago its records came into the house, on average.
+    pub(crate) age: Duration,
 }
 
 /// The pace of one house. Cheap to clone; all clones are one pace.
@@ -244,13 +257,14 @@ impl Pace {
         Busy { session, since, pace: self.clone() }
     }
 
-    /// A transaction of `records` was saved by a session that had it under way for `took`.
-    pub(crate) fn saved(&self, records: usize, took: Duration) {
+    /// A session has saved a transaction.
+    pub(crate) fn saved(&self, saved: Saved) {
         let has_backlog = self.has_backlog();
+        let Saved { records, took, .. } = saved;
         self.adapt(|measured, now| {
             measured.size.saved(records, took);
             measured.crew.saved(now, records, took);
-            measured.spread.saved(now, took, has_backlog);
+            measured.spread.saved(now, saved, has_backlog);
         });
     }
 

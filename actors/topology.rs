@@ -267,11 +267,14 @@ impl<P: Pipeline> Builder<P> {
         pool: Stage<LoadedBatch<P>>,
     ) -> Stage<DecodedBatch<P>> {
         let (stage, name) = (Stage::new("ContextLoader"), self.params.name.clone());
-        let place = stage.clone();
+        let (place, pace) = (stage.clone(), self.pace.clone());
         let thread = self.threads.start("context");
         self.child(
             (Who::Standing("ContextLoader", 0), thread, self.batches()),
-            move |post| ContextLoader::new(name.clone(), lookups.clone(), pool.clone(), post),
+            move |post| {
+                let (name, lookups) = (name.clone(), lookups.clone());
+                ContextLoader::new(name, lookups, pool.clone(), pace.clone(), post)
+            },
             move |actor| place.take_over(actor.recipient()),
         );
         stage

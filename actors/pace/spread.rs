@@ -1,53 +1,142 @@
-//! Over how many sessions partitions are spread: over all of them, unless fewer are enough for what
-//! comes in. A few partitions each would make many small transactions, which cost the server more
-//! than one large one.
+//! Over how many sessions partitions are spread: over all of them with a backlog; without one, over
+//! so few as records are saved soonest with. A few partitions each would make many small
+//! transactions, which cost the server more than one large one, and so all of them more time.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Bounds;
+use super::{Bounds, Saved};
 
-/// How long what was saved is looked at before anything is changed.
+/// The shortest time that an age is taken of.
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// The share of the time that each session is to be busy: the rest is room for what comes in a
-/// moment. Measured: one session that is busy for most of the time is sooner done with a record
-/// than two.
-const EASY: f64 = 2.0 / 3.0;
+/// Transactions of each session in a window, at least: one slow one must not decide.
+const TRANSACTIONS_EACH: usize = 4;
+
+/// How much older than those of the best number records may be saved by fewer sessions.
+const NEARLY: f64 = 1.25;
+
+/// What comes in, or its age, has changed by this factor: then nothing is known of it.
+const CHANGED: f64 = 1.5;
+
+/// How long an age is known: to ask again may make a second's records late.
+const KNOWN: Duration = Duration::from_secs(600);
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Spread {
     bounds: Bounds<usize>,
     sessions: usize,
-    /// Since when session-seconds are added up.
-    since: Instant,
-    session_seconds: f64,
+    /// The mean age of records when they are saved, in seconds, by the number of sessions, less
+    /// one, and when it was found.
+    ages: Vec<Option<(f64, Instant)>>,
+    /// Records a second when they were found.
+    rate: f64,
+    /// Transactions that began under another number of sessions, and are not counted.
+    strays: usize,
+    backlog_since: Option<Instant>,
+    window: Window,
+}
+
+#[derive(Debug)]
+struct Window {
+    began: Instant,
+    transactions: usize,
+    records: usize,
+    /// Summed up over the records, in seconds.
+    age: f64,
+}
+
+impl Window {
+    fn new(began: Instant) -> Self {
+        Self { began, transactions: 0, records: 0, age: 0.0 }
+    }
 }
 
 impl Spread {
     pub(super) fn new(bounds: Bounds<usize>, now: Instant) -> Self {
-        Self { bounds, sessions: bounds.max, since: now, session_seconds: 0.0 }
+        let (ages, window) = (vec![None; bounds.max], Window::new(now));
+        let (rate, strays, backlog_since) = (0.0, 0, None);
+        Self { bounds, sessions: bounds.max, ages, rate, strays, backlog_since, window }
     }
 
     pub(super) fn sessions(&self) -> usize {
         self.sessions
     }
 
-    /// Takes in that a session had a transaction under way for `took`. With a backlog, all of them
-    /// are used at once.
-    pub(super) fn saved(&mut self, now: Instant, took: Duration, has_backlog: bool) {
+    /// Takes in what a transaction has saved. With a backlog that lasts, all sessions are used.
+    pub(super) fn saved(&mut self, now: Instant, saved: Saved, has_backlog: bool) {
         if has_backlog {
-            *self = Self::new(self.bounds, now);
+            let since = *self.backlog_since.get_or_insert(now);
+            if now.saturating_duration_since(since) >= WINDOW && self.sessions < self.bounds.max {
+                // They could not keep up.
+                tracing::debug!(sessions = self.sessions, "could not keep up");
+                self.ages[self.sessions - 1] = Some((f64::INFINITY, now));
+                self.spread_over(self.bounds.max, now);
+            }
+        } else {
+            self.backlog_since = None;
+            self.take_in(now, saved);
+        }
+    }
+
+    fn take_in(&mut self, now: Instant, saved: Saved) {
+        if self.strays > 0 {
+            self.strays -= 1;
+            self.window = Window::new(now);
             return;
         }
-        self.session_seconds += took.as_secs_f64();
-        let elapsed = now.saturating_duration_since(self.since);
-        if elapsed >= WINDOW {
-            let needed = self.session_seconds / elapsed.as_secs_f64() / EASY;
-            self.sessions = (needed.ceil() as usize).clamp(self.bounds.min, self.bounds.max);
-            (self.since, self.session_seconds) = (now, 0.0);
+        self.window.transactions += 1;
+        self.window.records += saved.records;
+        self.window.age += saved.age.as_secs_f64() * saved.records as f64;
+        let elapsed = now.saturating_duration_since(self.window.began);
+        let enough = self.window.transactions >= TRANSACTIONS_EACH * self.sessions;
+        if elapsed >= WINDOW && enough && self.window.records > 0 {
+            let records = self.window.records as f64;
+            self.judge(self.window.age / records, records / elapsed.as_secs_f64(), now);
         }
+    }
+
+    /// Decides upon the age at which records were saved, so many a second.
+    fn judge(&mut self, age: f64, rate: f64, now: Instant) {
+        let has_changed = |from: f64, to: f64| to > from * CHANGED || to * CHANGED < from;
+        let before = self.age(self.sessions);
+        if has_changed(self.rate, rate) || before.is_some_and(|before| has_changed(before, age)) {
+            self.ages.fill(None);
+            self.rate = rate;
+        }
+        for known in &mut self.ages {
+            known.take_if(|(_, at)| now.saturating_duration_since(*at) > KNOWN);
+        }
+        let before = self.age(self.sessions).unwrap_or(age);
+        self.ages[self.sessions - 1] = Some(((age + before) / 2.0, now));
+        let wanted = self.wanted();
+        tracing::debug!(sessions = self.sessions, age, rate, wanted, "records were saved so old");
+        self.spread_over(wanted, now);
+    }
+
+    /// The fewest sessions with nearly the best age; from there the next ones whose age is not
+    /// known.
+    fn wanted(&self) -> usize {
+        let all = self.bounds.min..=self.bounds.max;
+        let known = || all.clone().filter_map(|n| Some((n, self.age(n)?)));
+        let best = known().map(|(_, age)| age).fold(f64::INFINITY, f64::min);
+        let fewest = known().find(|(_, age)| *age <= best * NEARLY);
+        let fewest = fewest.map_or(self.sessions, |(sessions, _)| sessions);
+        let is_unknown = |n: &usize| all.contains(n) && self.age(*n).is_none();
+        [fewest - 1, fewest + 1].into_iter().find(is_unknown).unwrap_or(fewest)
+    }
+
+    fn age(&self, sessions: usize) -> Option<f64> {
+        self.ages.get(sessions.checked_sub(1)?)?.map(|(age, _)| age)
+    }
+
+    fn spread_over(&mut self, sessions: usize, now: Instant) {
+        if sessions != self.sessions {
+            self.strays = self.sessions;
+        }
+        self.sessions = sessions;
+        self.window = Window::new(now);
     }
 }

@@ -24,13 +24,19 @@ fn pace() -> Pace {
     Pace::new(rules(), budget())
 }
 
-/// `transactions` of 1,000 records each by as many sessions as may, which bring `rate` together.
+fn saved(pace: &Pace, records: usize, took: Duration) {
+    pace.saved(Saved { records, took, age: took });
+}
+
+/// With a backlog, `transactions` of 1,000 records each by as many sessions as may, which bring
+/// `rate` together.
 async fn work(pace: &Pace, transactions: usize, rate: impl Fn(usize) -> f64) {
+    let _backlog = pace.0.budget.try_take(900, 10);
     for _ in 0..transactions {
         let sessions = pace.now().sessions;
         let took = Duration::from_secs_f64(1000.0 * sessions as f64 / rate(sessions));
         tokio::time::advance(took / sessions as u32).await;
-        pace.saved(1000, took);
+        saved(&pace, 1000, took);
     }
 }
 
@@ -69,20 +75,20 @@ async fn tickets_that_are_out_and_cpu_that_is_used_are_pressure_too() {
 #[tokio::test(start_paused = true)]
 async fn a_transaction_has_as_many_records_as_fit_into_the_target() {
     let pace = pace();
-    pace.saved(WHOLE, TARGET * 4);
+    saved(&pace, WHOLE, TARGET * 4);
     assert_eq!(pace.now().records, WHOLE / 4);
-    pace.saved(WHOLE / 4, TARGET);
+    saved(&pace, WHOLE / 4, TARGET);
     assert_eq!(pace.now().records, WHOLE / 4, "it fits");
-    pace.saved(10, TARGET / 2);
+    saved(&pace, 10, TARGET / 2);
     assert_eq!(pace.now().records, WHOLE / 4, "the limit was not in its way");
-    pace.saved(WHOLE / 4, TARGET / 100);
+    saved(&pace, WHOLE / 4, TARGET / 100);
     assert_eq!(pace.now().records, WHOLE / 2, "twofold at most");
-    pace.saved(WHOLE / 2, TARGET / 100);
-    pace.saved(WHOLE, TARGET / 100);
+    saved(&pace, WHOLE / 2, TARGET / 100);
+    saved(&pace, WHOLE, TARGET / 100);
     assert_eq!(pace.now().records, WHOLE, "no more than the ceiling");
-    pace.saved(1, TARGET * 1000);
+    saved(&pace, 1, TARGET * 1000);
     assert_eq!(pace.now().records, rules().records.min, "no fewer than the floor");
-    pace.saved(0, Duration::ZERO);
+    saved(&pace, 0, Duration::ZERO);
     assert_eq!(pace.now().records, rules().records.min);
 }
 
@@ -92,20 +98,20 @@ async fn where_a_commit_is_slow_transactions_stay_large() {
     let cost = |records: usize| TARGET * 3 + Duration::from_micros(5) * records as u32;
     for _ in 0..40 {
         let records = pace.now().records;
-        pace.saved(records, cost(records));
+        saved(&pace, records, cost(records));
     }
     let records = pace.now().records;
     assert!(records >= WHOLE / 2, "{records}: smaller ones were hardly faster");
     // It is fast again: the target holds, and this is within it.
     for _ in 0..40 {
         let records = pace.now().records;
-        pace.saved(records, Duration::from_micros(5) * records as u32);
+        saved(&pace, records, Duration::from_micros(5) * records as u32);
     }
     assert_eq!(pace.now().records, WHOLE);
     // And what is slow by its records gets fewer of them.
     for _ in 0..40 {
         let records = pace.now().records;
-        pace.saved(records, Duration::from_micros(50) * records as u32);
+        saved(&pace, records, Duration::from_micros(50) * records as u32);
     }
     let records = pace.now().records;
     assert!((1500..=2500).contains(&records), "{records} of 50 us each, for {TARGET:?}");
@@ -147,29 +153,53 @@ async fn an_outage_leaves_one_session_to_try_and_they_come_back_without_being_ne
     (0..5).for_each(|_| pace.outage());
     assert_eq!(pace.now().sessions, 1);
     // One small transaction a second: nothing is known of more sessions, nor asked.
-    for _ in 0..10 {
+    for _ in 0..60 {
         tokio::time::advance(Duration::from_secs(1)).await;
-        pace.saved(1, Duration::from_millis(2));
+        saved(&pace, 1, Duration::from_millis(2));
     }
     assert_eq!(pace.lock().crew.permitted(), 4);
     assert_eq!(pace.now().sessions, 1, "so little is not spread");
 }
 
+/// Without a backlog, `seconds` of transactions a second of 1,000 records each; by how many
+/// sessions they are saved says how old they are.
+async fn trickle(pace: &Pace, seconds: u32, a_second: u32, age_ms: impl Fn(usize) -> u64) {
+    for _ in 0..seconds * a_second {
+        tokio::time::advance(Duration::from_secs(1) / a_second).await;
+        let age = Duration::from_millis(age_ms(pace.now().sessions));
+        pace.saved(Saved { records: 1000, took: Duration::from_millis(40), age });
+    }
+}
+
 #[tokio::test(start_paused = true)]
-async fn what_comes_in_is_saved_by_as_few_as_are_busy_for_two_thirds_of_the_time() {
+async fn what_comes_in_is_saved_by_the_fewest_with_which_it_is_saved_soonest() {
     let budget = budget();
     let pace = Pace::new(rules(), budget.clone());
-    // Each of so many transactions a second takes 40 ms.
-    for (transactions, sessions) in [(10, 1), (18, 2), (35, 3), (10, 1)] {
-        for _ in 0..10 * transactions {
-            tokio::time::advance(Duration::from_secs(1) / transactions).await;
-            pace.saved(1000, Duration::from_millis(40));
-        }
-        assert_eq!(pace.now().sessions, sessions, "{transactions}");
+    for (a_second, ages, sessions) in [
+        (20, [300, 90, 85, 140], 2),
+        (20, [300, 130, 80, 140], 3),
+        (40, [90, 80, 75, 140], 1),
+        (40, [900, 700, 400, 140], 4),
+        (10, [52, 51, 50, 49], 1),
+    ] {
+        let pace = Pace::new(rules(), budget.clone());
+        trickle(&pace, 10, a_second, |sessions| ages[sessions - 1]).await;
+        assert_eq!(pace.now().sessions, sessions, "{ages:?}");
     }
-    let _backlog = budget.try_take(900, 10);
-    pace.saved(1000, Duration::from_millis(40));
+    // What is known does not hold for another load.
+    trickle(&pace, 10, 20, |sessions| [300, 90, 95, 140][sessions - 1]).await;
+    assert_eq!(pace.now().sessions, 2);
+    trickle(&pace, 10, 40, |sessions| [500, 400, 120, 140][sessions - 1]).await;
+    assert_eq!(pace.now().sessions, 3);
+    let backlog = budget.try_take(900, 10);
+    saved(&pace, 1000, Duration::from_millis(40));
+    assert_eq!(pace.now().sessions, 3, "it may be over in a moment");
+    tokio::time::advance(Duration::from_secs(1)).await;
+    saved(&pace, 1000, Duration::from_millis(40));
     assert_eq!(pace.now().sessions, 4, "all at once");
+    drop(backlog);
+    trickle(&pace, 10, 40, |sessions| [50, 400, 120, 140][sessions - 1]).await;
+    assert_eq!(pace.now().sessions, 4, "three could not keep up");
 }
 
 #[tokio::test(start_paused = true)]
@@ -179,10 +209,7 @@ async fn partitions_are_spread_over_the_sessions_in_use_but_not_to_one_that_is_s
     let all = || (0..12).map(|index| pace.session_of(&partition(index))).collect::<Vec<_>>();
     let count = |session| all().iter().filter(|of| **of == SessionId(session)).count();
     assert_eq!([0, 1, 2, 3].map(count), [3, 3, 3, 3]);
-    for _ in 0..36 {
-        tokio::time::advance(Duration::from_millis(50)).await;
-        pace.saved(1000, Duration::from_millis(40));
-    }
+    trickle(&pace, 10, 20, |sessions| [90, 50, 90, 90][sessions - 1]).await;
     assert_eq!([0, 1, 2, 3].map(count), [6, 6, 0, 0]);
     let waits_for_a_lock = pace.busy(SessionId(1));
     tokio::time::advance(TARGET * PATIENCE_TARGETS).await;
@@ -207,7 +234,7 @@ async fn permits_are_as_many_as_sessions_however_often_these_change() {
     assert_eq!(std::iter::from_fn(|| pace.try_permit()).collect::<Vec<_>>().len(), 1);
     for _ in 0..30 {
         tokio::time::advance(Duration::from_secs(1)).await;
-        pace.saved(1, Duration::from_millis(2));
+        saved(&pace, 1, Duration::from_millis(2));
     }
     assert_eq!(std::iter::from_fn(|| pace.try_permit()).collect::<Vec<_>>().len(), 4);
 }

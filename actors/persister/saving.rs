@@ -1,13 +1,14 @@
 //! How a persister saves a group of batches: again and again while the environment makes it wait.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::warn;
 
 use crate::batch::WorkedBatch;
 use crate::error::SaveError;
 use crate::health::Pulse;
-use crate::pace::{Pace, Permit};
+use crate::pace::{Pace, Permit, Saved};
 use crate::ports::{BatchReport, SessionId, Store};
 use crate::supervise::Backoff;
 
@@ -60,7 +61,10 @@ impl Saving {
         let (busy, records) = (self.pace.busy(self.session), records_of(group));
         let answer = self.store.save(self.session, group).await;
         match &answer {
-            Ok(_) => self.pace.saved(records, busy.elapsed()),
+            Ok(_) => {
+                let (took, age) = (busy.elapsed(), age_of(group));
+                self.pace.saved(Saved { records, took, age });
+            }
             Err(SaveError::TooSlow(_)) => self.pace.too_slow(records),
             Err(SaveError::Retry(_)) => self.pace.outage(),
             Err(_) => {}
@@ -72,4 +76,13 @@ impl Saving {
 /// The records of a group.
 pub(super) fn records_of(group: &[WorkedBatch]) -> usize {
     group.iter().map(|worked| worked.batch.parcel.arena.len()).sum()
+}
+
+/// How long ago the records of a group came into the house, on average.
+fn age_of(group: &[WorkedBatch]) -> Duration {
+    let age = |worked: &WorkedBatch| {
+        worked.batch.since.elapsed().as_secs_f64() * worked.batch.parcel.arena.len() as f64
+    };
+    let records = records_of(group).max(1) as f64;
+    Duration::from_secs_f64(group.iter().map(age).sum::<f64>() / records)
 }

@@ -75,6 +75,18 @@ impl<'a> Stage<'a> {
 
     /// Takes away what the last run has left.
     pub(super) async fn reset(&self) -> Result<(), BenchError> {
+        self.run(
+            "truncate longshore.parked_records, longshore.outbox; delete from longshore.offsets; \
+             delete from longshore.pipelines; delete from longshore.budget_samples; \
+             truncate bare_offset",
+        )
+        .await?;
+        self.empty_table().await
+    }
+
+    /// Makes the table what it is before each run: every row costs more in a table that is larger
+    /// than the server's memory.
+    pub(super) async fn empty_table(&self) -> Result<(), BenchError> {
         let mode = self.bench.plan.mode;
         if let Some(table) = mode.table() {
             if self.case.table_rows > 0 {
@@ -88,12 +100,6 @@ impl<'a> Stage<'a> {
                 self.load(mode.reference(&self.case.shape)).await?;
             }
         }
-        self.run(
-            "truncate longshore.parked_records, longshore.outbox; delete from longshore.offsets; \
-             delete from longshore.pipelines; delete from longshore.budget_samples; \
-             truncate bare_offset",
-        )
-        .await?;
         self.run("checkpoint").await.or_else(|error| {
             // Not everybody may; then the runs pay for each other's dirty pages.
             tracing::debug!(%error, "no checkpoint");

@@ -26,8 +26,8 @@ const SHARES: [f64; 3] = [0.25, 0.5, 0.8];
 /// How often the stored offsets are looked at: a latency is seen this much too long at most.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
-/// How long each rate is fed before it is measured.
-const WARM_UP: Duration = Duration::from_secs(2);
+/// How long each rate is fed before it is measured: the pace finds its way meanwhile.
+const WARM_UP: Duration = Duration::from_secs(5);
 
 /// The longest latency that is told from a longer one.
 const LATENCY_MAX: Duration = Duration::from_secs(3600);
@@ -63,6 +63,7 @@ pub(super) async fn measure(
     let mut feed = OpenLoop::new(&target, feed)?;
     let mut rates = Vec::new();
     for share in SHARES {
+        stage.empty_table().await?;
         let measured = Duration::from_secs(seconds.into());
         let schedule = Schedule::new(top_rate * share, WARM_UP, measured);
         let what = format!("latency at {:.0} records/s", top_rate * share);

@@ -99,6 +99,8 @@ impl OpenLoop {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &target.brokers);
         config.set("enable.idempotence", "true").set("linger.ms", LINGER_MS);
+        // To be told of each record costs as much as to make it.
+        config.set("delivery.report.only.error", "true");
         for (name, value) in &target.properties {
             config.set(name, value);
         }

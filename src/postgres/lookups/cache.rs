@@ -87,7 +87,9 @@ impl<K: Hash + Ord + Clone, V> Cache<K, V> {
             true => Vec::new(),
             false => read(Some(missing)).await?,
         };
-        self.whole.note_read(rows.len());
+        if matches!(kept, Kept::Whole(_)) || !self.whole.is_kept() {
+            self.whole.note_read(rows.len());
+        }
         if let Kept::Recent(kept) = &kept {
             rows = kept.take_in(rows);
         }
