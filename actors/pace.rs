@@ -37,7 +37,8 @@
 //! eight targets: one transaction that waits for a lock, or a thread that hangs, never holds up
 //! the others for good.
 //!
-//! **Spread.** With a backlog, partitions are spread over all sessions. Without one, they are
+//! **Spread.** With a backlog (half of the tickets are out, or half of the last batches were full
+//! when they were handed in), partitions are spread over all sessions. Without one, they are
 //! spread over the fewest with which records are saved nearly as soon as with any: ages are found
 //! as the rates above are, one fewer and one more at a time, and known for ten minutes, or until
 //! they or what comes in change by half. What comes in goes into few transactions, which costs the
@@ -62,7 +63,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use self::law::{Load, Size};
+use self::law::{Fullness, Load, Size};
 use self::sessions::Crew;
 use self::spread::Spread;
 use crate::ports::SessionId;
@@ -73,7 +74,8 @@ use crate::ticket::Budget;
 /// transaction takes before nothing more is sent to its session.
 const PATIENCE_TARGETS: u32 = 8;
 
-/// From this share of the tickets on that are out, there is more to do than comes in.
+/// From this share of the tickets on that are out, or of full ones among the last batches, there is
+/// more to do than comes in.
 const BACKLOG_SHARE: f64 = 0.5;
 
 /// A floor and a ceiling, both included.
@@ -138,6 +140,7 @@ struct Shared {
 struct Measured {
     load: Load,
     cpu: f64,
+    fullness: Fullness,
     size: Size,
     crew: Crew,
     spread: Spread,
@@ -181,6 +184,7 @@ impl Pace {
         let measured = Measured {
             load: Load::new(now),
             cpu: 0.0,
+            fullness: Fullness::default(),
             size: Size::new(rules.records, rules.target),
             crew: Crew::new(rules.sessions, now),
             spread: Spread::new(rules.sessions, now),
@@ -212,7 +216,13 @@ impl Pace {
 
     /// Whether there is more to do than comes in.
     pub fn has_backlog(&self) -> bool {
-        self.0.budget.share_out() >= BACKLOG_SHARE
+        let fullness = self.lock().fullness.share();
+        self.0.budget.share_out().max(fullness) >= BACKLOG_SHARE
+    }
+
+    /// A batch of records was read, and was full or not.
+    pub(crate) fn read(&self, is_full: bool) {
+        self.lock().fullness.read(is_full);
     }
 
     /// The session that saves the next batch of `partition`.

@@ -116,16 +116,19 @@ impl Spread {
         self.spread_over(wanted, now);
     }
 
-    /// The fewest sessions with nearly the best age; from there the next ones whose age is not
-    /// known.
+    /// The fewest sessions with nearly the best age; if it is not known, first one fewer, and one
+    /// more than those with the best.
     fn wanted(&self) -> usize {
         let all = self.bounds.min..=self.bounds.max;
         let known = || all.clone().filter_map(|n| Some((n, self.age(n)?)));
-        let best = known().map(|(_, age)| age).fold(f64::INFINITY, f64::min);
-        let fewest = known().find(|(_, age)| *age <= best * NEARLY);
-        let fewest = fewest.map_or(self.sessions, |(sessions, _)| sessions);
+        let Some((best, least)) = known().min_by(|(_, one), (_, other)| one.total_cmp(other))
+        else {
+            return self.sessions;
+        };
+        let fewest = known().find(|(_, age)| *age <= least * NEARLY);
+        let fewest = fewest.map_or(best, |(sessions, _)| sessions);
         let is_unknown = |n: &usize| all.contains(n) && self.age(*n).is_none();
-        [fewest - 1, fewest + 1].into_iter().find(is_unknown).unwrap_or(fewest)
+        [fewest - 1, best + 1].into_iter().find(is_unknown).unwrap_or(fewest)
     }
 
     fn age(&self, sessions: usize) -> Option<f64> {

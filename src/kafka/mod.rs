@@ -12,6 +12,7 @@ mod commit;
 mod consumer_loop;
 mod errors;
 pub mod ffi;
+mod filling;
 mod keeper;
 mod obstacle;
 mod partition_reader;

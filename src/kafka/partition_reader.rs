@@ -17,6 +17,7 @@ use longshore_actors::stages;
 use longshore_actors::ticket::{Budget, Ticket};
 
 use super::ffi::{PartitionHandle, Polled, PolledRecord, ReadBuffer};
+use super::filling::Filling;
 use super::obstacle::{Obstacle, judge};
 use super::read_rules::ReadRules;
 use super::status::PartitionState;
@@ -63,13 +64,6 @@ pub(super) enum ReaderState {
     Waiting(String),
     /// Nothing is read, until somebody sees to it.
     Stopped(String),
-}
-
-/// The batch that is being read.
-struct Filling {
-    arena: RecordArena,
-    ticket: Ticket,
-    since: Instant,
 }
 
 /// What one visit to a partition came to.
@@ -252,7 +246,7 @@ impl<'c> PartitionReader<'c> {
             Some(open) => (open, Some(reserve)),
             None => {
                 let arena = self.new_arena(rules);
-                (Filling { arena, ticket: reserve, since: now }, None)
+                (Filling { arena, ticket: reserve, since: now, is_full: false }, None)
             }
         };
         let outcome = self.read_into(&mut filling.arena, rules, buffer);
@@ -262,6 +256,7 @@ impl<'c> PartitionReader<'c> {
             }
         } else {
             filling.correct();
+            filling.is_full = matches!(outcome, Ok(true));
             self.passed_at = None;
             self.filling = Some(filling);
         }
@@ -358,16 +353,16 @@ impl<'c> PartitionReader<'c> {
     /// Hands in what is read, or the news that offsets without records were passed. Nothing if
     /// there is neither, or no ticket for an empty batch.
     pub(super) fn hand_in(&mut self, budget: &Budget) {
-        let (arena, ticket) = match self.filling.take() {
+        let (arena, ticket, is_full) = match self.filling.take() {
             Some(mut filling) => {
                 filling.arena.trim();
                 filling.correct();
                 stages::READ.took(filling.since.elapsed());
-                (filling.arena, filling.ticket)
+                (filling.arena, filling.ticket, filling.is_full)
             }
             None if self.passed_at.is_none() => return,
             None => match budget.try_take(0, 0) {
-                Some(ticket) => (RecordArena::default(), ticket),
+                Some(ticket) => (RecordArena::default(), ticket, false),
                 None => return,
             },
         };
@@ -375,20 +370,10 @@ impl<'c> PartitionReader<'c> {
         self.passed_at = None;
         stages::handed_in(arena.len());
         let parcel = Arc::new(Parcel::new(arena, ticket));
-        if !self.door.submit(PolledBatch { parcel, from, to, seek: self.seek }) {
+        if !self.door.submit(PolledBatch { parcel, is_full, from, to, seek: self.seek }) {
             // Whoever takes its place says where to go on.
             self.state = ReaderState::Assigned;
         }
-    }
-}
-
-impl Filling {
-    fn size(&self) -> (usize, usize) {
-        (self.arena.len(), self.arena.num_bytes())
-    }
-
-    fn correct(&mut self) {
-        self.ticket.correct(self.arena.len() as u64, self.arena.allocated_bytes() as u64);
     }
 }
 

@@ -1,0 +1,28 @@
+//! A batch while it is read.
+
+use std::time::Instant;
+
+use longshore_actors::arena::RecordArena;
+use longshore_actors::ticket::Ticket;
+
+/// What is read of a partition and not handed in.
+pub(super) struct Filling {
+    pub(super) arena: RecordArena,
+    pub(super) ticket: Ticket,
+    /// When its first record was read.
+    pub(super) since: Instant,
+    /// Whether it has as many records, or bytes, as it may.
+    pub(super) is_full: bool,
+}
+
+impl Filling {
+    /// Its records and their bytes.
+    pub(super) fn size(&self) -> (usize, usize) {
+        (self.arena.len(), self.arena.num_bytes())
+    }
+
+    /// Makes the ticket one for what is there.
+    pub(super) fn correct(&mut self) {
+        self.ticket.correct(self.arena.len() as u64, self.arena.allocated_bytes() as u64);
+    }
+}
