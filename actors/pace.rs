@@ -41,7 +41,7 @@
 //! when they were handed in), partitions are spread over all sessions. Without one, they are
 //! spread over the fewest with which records are saved nearly as soon as with any: ages are found
 //! as the rates above are, one fewer and one more at a time, and known for ten minutes, or until
-//! they or what comes in change by half. What comes in goes into few transactions, which costs the
+//! they or what comes in change twofold. What comes in goes into few transactions, which costs the
 //! server less than many small ones. A session whose transaction has taken eight targets gets
 //! nothing on top of it.
 //!

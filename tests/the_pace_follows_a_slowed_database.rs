@@ -50,7 +50,8 @@ fn the_pace_slows_down_with_the_database_and_comes_back() {
     load.until("transactions are much smaller", |load| load.smoothed < fast / 3.0);
     assert!(load.linger > 0.01, "under load it lingers {} s", load.linger);
     drop(beside);
-    println!("{fast} records of a transaction, {} beside pgbench", load.smoothed);
+    let Load { smoothed, linger, .. } = load;
+    println!("{fast} records of a transaction, {smoothed} beside pgbench, lingers {linger} s");
     load.until("they are what they were", |load| load.smoothed > fast * 2.0 / 3.0);
 
     stage.await_end(&mut process);
@@ -67,7 +68,7 @@ struct Load {
     scrapes: usize,
     /// Records of a transaction, over the last scrapes.
     smoothed: f64,
-    /// Seconds, in the last scrape.
+    /// Seconds, over the last scrapes.
     linger: f64,
 }
 
@@ -96,7 +97,8 @@ impl Load {
             }
             let pace = Pace::of(&metrics);
             self.smoothed += (pace.records - self.smoothed) * SCRAPE;
-            (self.linger, self.scrapes) = (pace.linger, self.scrapes + 1);
+            self.linger += (pace.linger - self.linger) * SCRAPE;
+            self.scrapes += 1;
             assert!((1.0..=4.0).contains(&pace.sessions), "{pace:?}");
             done(self)
         });

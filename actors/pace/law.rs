@@ -1,4 +1,5 @@
-//! How busy the sessions are, whether batches are full, and how many records a transaction may have.
+//! How busy the sessions are, whether batches are full, and how many records a transaction may
+//! have.
 
 use std::time::Duration;
 

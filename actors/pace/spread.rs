@@ -17,8 +17,9 @@ const TRANSACTIONS_EACH: usize = 4;
 /// How much older than those of the best number records may be saved by fewer sessions.
 const NEARLY: f64 = 1.25;
 
-/// What comes in, or its age, has changed by this factor: then nothing is known of it.
-const CHANGED: f64 = 1.5;
+/// What comes in, or its age, has changed by this factor: then nothing is known of it. A second
+/// that the machine spent on something else is not enough.
+const CHANGED: f64 = 2.0;
 
 /// How long an age is known: to ask again may make a second's records late.
 const KNOWN: Duration = Duration::from_secs(600);

@@ -189,7 +189,7 @@ async fn what_comes_in_is_saved_by_the_fewest_with_which_it_is_saved_soonest() {
     // What is known does not hold for another load.
     trickle(&pace, 10, 20, |sessions| [300, 90, 95, 140][sessions - 1]).await;
     assert_eq!(pace.now().sessions, 2);
-    trickle(&pace, 10, 40, |sessions| [500, 400, 120, 140][sessions - 1]).await;
+    trickle(&pace, 10, 50, |sessions| [500, 400, 120, 140][sessions - 1]).await;
     assert_eq!(pace.now().sessions, 3);
     let backlog = budget.try_take(900, 10);
     saved(&pace, 1000, Duration::from_millis(40));
@@ -198,7 +198,7 @@ async fn what_comes_in_is_saved_by_the_fewest_with_which_it_is_saved_soonest() {
     saved(&pace, 1000, Duration::from_millis(40));
     assert_eq!(pace.now().sessions, 4, "all at once");
     drop(backlog);
-    trickle(&pace, 10, 40, |sessions| [50, 400, 120, 140][sessions - 1]).await;
+    trickle(&pace, 10, 50, |sessions| [50, 400, 120, 140][sessions - 1]).await;
     assert_eq!(pace.now().sessions, 4, "three could not keep up");
 }
 
