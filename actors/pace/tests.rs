@@ -36,7 +36,7 @@ async fn work(pace: &Pace, transactions: usize, rate: impl Fn(usize) -> f64) {
         let sessions = pace.now().sessions;
         let took = Duration::from_secs_f64(1000.0 * sessions as f64 / rate(sessions));
         tokio::time::advance(took / sessions as u32).await;
-        saved(&pace, 1000, took);
+        saved(pace, 1000, took);
     }
 }
 
