@@ -53,6 +53,7 @@
 //! - CPU bounds neither records nor sessions: a server without CPU left shows in the time per
 //!   record, and we without CPU left show in sessions that are not busy.
 
+mod known;
 mod law;
 mod sessions;
 mod spread;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Bounds;
+use super::known::Known;
 
 /// The shortest window that a rate is taken of: long enough for many transactions of the usual
 /// target.
@@ -25,8 +26,8 @@ const CHANGED: f64 = 1.5;
 pub(super) struct Crew {
     bounds: Bounds<usize>,
     permitted: usize,
-    /// Records per second by the number of sessions, less one, and when it was found.
-    rates: Vec<Option<(f64, Instant)>>,
+    /// Records per second.
+    rates: Known,
     /// Transactions that began under another number of sessions, and are not counted.
     strays: usize,
     window: Window,
@@ -48,7 +49,7 @@ impl Window {
 
 impl Crew {
     pub(super) fn new(bounds: Bounds<usize>, now: Instant) -> Self {
-        let (rates, window) = (vec![None; bounds.max], Window::new(now));
+        let (rates, window) = (Known::new(bounds, KNOWN), Window::new(now));
         Self { bounds, permitted: bounds.max, rates, strays: 0, window }
     }
 
@@ -80,22 +81,19 @@ impl Crew {
 
     /// Takes in that the store is away.
     pub(super) fn outage(&mut self, now: Instant) {
-        self.rates.fill(None);
+        self.rates.forget();
         self.permit(self.permitted / 2, now);
     }
 
     /// Decides upon the rate that the permitted sessions brought.
     fn judge(&mut self, rate: f64, now: Instant) {
-        for known in &mut self.rates {
-            known.take_if(|(_, at)| now.saturating_duration_since(*at) > KNOWN);
-        }
-        match self.rate(self.permitted) {
+        self.rates.forget_old(now);
+        match self.rates.of(self.permitted) {
             Some(before) if rate * CHANGED < before => return self.outage(now),
-            Some(before) if rate > before * CHANGED => self.rates.fill(None),
+            Some(before) if rate > before * CHANGED => self.rates.forget(),
             _ => {}
         }
-        let before = self.rate(self.permitted).unwrap_or(rate);
-        self.rates[self.permitted - 1] = Some(((rate + before) / 2.0, now));
+        self.rates.take_in(self.permitted, rate, now);
         let wanted = self.wanted();
         self.permit(wanted, now);
     }
@@ -103,17 +101,11 @@ impl Crew {
     /// The fewest sessions with nearly the best rate; from there the next ones whose rate is not
     /// known.
     fn wanted(&self) -> usize {
-        let known = || (self.bounds.min..=self.bounds.max).filter_map(|n| Some((n, self.rate(n)?)));
-        let best = known().map(|(_, rate)| rate).fold(0.0, f64::max);
-        let fewest = known().find(|(_, rate)| *rate >= best * NEARLY);
+        let best = self.rates.all().map(|(_, rate)| rate).fold(0.0, f64::max);
+        let fewest = self.rates.all().find(|(_, rate)| *rate >= best * NEARLY);
         let fewest = fewest.map_or(self.permitted, |(sessions, _)| sessions);
-        let is_unknown =
-            |n: &usize| (self.bounds.min..=self.bounds.max).contains(n) && self.rate(*n).is_none();
-        [fewest + 1, fewest - 1].into_iter().find(is_unknown).unwrap_or(fewest)
-    }
-
-    fn rate(&self, sessions: usize) -> Option<f64> {
-        self.rates.get(sessions.checked_sub(1)?)?.map(|(rate, _)| rate)
+        let mut next = [fewest + 1, fewest - 1].into_iter();
+        next.find(|sessions| self.rates.is_unknown(*sessions)).unwrap_or(fewest)
     }
 
     fn permit(&mut self, sessions: usize, now: Instant) {

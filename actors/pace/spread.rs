@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::known::Known;
 use super::{Bounds, Saved};
 
 /// The shortest time that an age is taken of.
@@ -29,9 +30,8 @@ const KNOWN: Duration = Duration::from_secs(600);
 pub(super) struct Spread {
     bounds: Bounds<usize>,
     sessions: usize,
-    /// The mean age of records when they are saved, in seconds, by the number of sessions, less
-    /// one, and when it was found.
-    ages: Vec<Option<(f64, Instant)>>,
+    /// The mean age of records when they are saved, in seconds.
+    ages: Known,
     /// Records a second when they were found.
     rate: f64,
     /// Transactions that began under another number of sessions, and are not counted.
@@ -57,7 +57,7 @@ impl Window {
 
 impl Spread {
     pub(super) fn new(bounds: Bounds<usize>, now: Instant) -> Self {
-        let (ages, window) = (vec![None; bounds.max], Window::new(now));
+        let (ages, window) = (Known::new(bounds, KNOWN), Window::new(now));
         let (rate, strays, backlog_since) = (0.0, 0, None);
         Self { bounds, sessions: bounds.max, ages, rate, strays, backlog_since, window }
     }
@@ -73,7 +73,7 @@ impl Spread {
             if now.saturating_duration_since(since) >= WINDOW && self.sessions < self.bounds.max {
                 // They could not keep up.
                 tracing::debug!(sessions = self.sessions, "could not keep up");
-                self.ages[self.sessions - 1] = Some((f64::INFINITY, now));
+                self.ages.set(self.sessions, f64::INFINITY, now);
                 self.spread_over(self.bounds.max, now);
             }
         } else {
@@ -102,16 +102,13 @@ impl Spread {
     /// Decides upon the age at which records were saved, so many a second.
     fn judge(&mut self, age: f64, rate: f64, now: Instant) {
         let has_changed = |from: f64, to: f64| to > from * CHANGED || to * CHANGED < from;
-        let before = self.age(self.sessions);
+        let before = self.ages.of(self.sessions);
         if has_changed(self.rate, rate) || before.is_some_and(|before| has_changed(before, age)) {
-            self.ages.fill(None);
+            self.ages.forget();
             self.rate = rate;
         }
-        for known in &mut self.ages {
-            known.take_if(|(_, at)| now.saturating_duration_since(*at) > KNOWN);
-        }
-        let before = self.age(self.sessions).unwrap_or(age);
-        self.ages[self.sessions - 1] = Some(((age + before) / 2.0, now));
+        self.ages.forget_old(now);
+        self.ages.take_in(self.sessions, age, now);
         let wanted = self.wanted();
         tracing::debug!(sessions = self.sessions, age, rate, wanted, "records were saved so old");
         self.spread_over(wanted, now);
@@ -120,20 +117,12 @@ impl Spread {
     /// The fewest sessions with nearly the best age; if it is not known, first one fewer, and one
     /// more than those with the best.
     fn wanted(&self) -> usize {
-        let all = self.bounds.min..=self.bounds.max;
-        let known = || all.clone().filter_map(|n| Some((n, self.age(n)?)));
-        let Some((best, least)) = known().min_by(|(_, one), (_, other)| one.total_cmp(other))
-        else {
-            return self.sessions;
-        };
-        let fewest = known().find(|(_, age)| *age <= least * NEARLY);
+        let least = self.ages.all().min_by(|(_, one), (_, other)| one.total_cmp(other));
+        let Some((best, least)) = least else { return self.sessions };
+        let fewest = self.ages.all().find(|(_, age)| *age <= least * NEARLY);
         let fewest = fewest.map_or(best, |(sessions, _)| sessions);
-        let is_unknown = |n: &usize| all.contains(n) && self.age(*n).is_none();
-        [fewest - 1, best + 1].into_iter().find(is_unknown).unwrap_or(fewest)
-    }
-
-    fn age(&self, sessions: usize) -> Option<f64> {
-        self.ages.get(sessions.checked_sub(1)?)?.map(|(age, _)| age)
+        let mut next = [fewest - 1, best + 1].into_iter();
+        next.find(|sessions| self.ages.is_unknown(*sessions)).unwrap_or(fewest)
     }
 
     fn spread_over(&mut self, sessions: usize, now: Instant) {
