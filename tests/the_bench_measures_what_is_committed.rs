@@ -106,7 +106,11 @@ fn its_figures_agree_and_nothing_of_it_stays() {
     assert_eq!(rates.len(), 3);
     for rate in rates {
         let at = |name: &str| number(rate, &format!("/{name}"));
-        assert!(at("p50") <= at("p99") && at("p99") <= at("p999") && at("p999") <= at("max"));
+        for from in ["from_append", "from_due"] {
+            let at = |name: &str| at(&format!("{from}/{name}"));
+            assert!(at("p50") <= at("p99") && at("p99") <= at("p999") && at("p999") <= at("max"));
+        }
+        assert!(at("from_append/p50") < at("from_due/p50"), "it is due before it is appended");
         let expected = at("records_per_second");
         assert!((at("records") - expected).abs() <= 1.0, "a second's records were measured");
     }

@@ -41,6 +41,7 @@ pub(super) struct Filling {
 }
 
 /// Where to send, and how many.
+#[derive(Clone)]
 pub(super) struct Target {
     pub(super) brokers: String,
     pub(super) topic: String,

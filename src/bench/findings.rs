@@ -149,7 +149,18 @@ pub(crate) struct LatencyAt {
     pub(crate) records_per_second: f64,
     /// How many were measured.
     pub(crate) records: u64,
-    /// Seconds from when a record was to be appended to when it was seen committed, by percentile.
+    /// From when the broker appended a record, where it says so.
+    pub(crate) from_append: Option<Percentiles>,
+    /// From when a record was due to be sent: what a late feed or broker adds is in it.
+    pub(crate) from_due: Percentiles,
+    /// How late the feed itself ever was against its schedule, in seconds.
+    pub(crate) feed_late_max: f64,
+}
+
+/// Seconds until records were seen committed, by percentile.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Percentiles {
+    /// Half of the records took so long at most.
     pub(crate) p50: f64,
     /// See `p50`.
     pub(crate) p99: f64,
@@ -157,10 +168,16 @@ pub(crate) struct LatencyAt {
     pub(crate) p999: f64,
     /// See `p50`.
     pub(crate) max: f64,
-    /// How late the feed itself ever was against its schedule, in seconds; it counts as latency.
-    pub(crate) feed_late_max: f64,
     /// Percentile and seconds, for a plot.
     pub(crate) curve: Vec<(f64, f64)>,
+}
+
+impl LatencyAt {
+    /// What was measured, with what it begins at.
+    pub(super) fn measures(&self) -> impl Iterator<Item = (&'static str, &Percentiles)> {
+        let append = self.from_append.iter().map(|percentiles| ("append", percentiles));
+        append.chain(std::iter::once(("due", &self.from_due)))
+    }
 }
 
 impl Who {

@@ -126,10 +126,23 @@ impl Site {
 
     /// Makes a topic on the given brokers, if there are any, and gives its name.
     pub(super) async fn topic(&self, partitions: i32) -> Result<String, BenchError> {
+        self.topic_with(partitions, &[]).await
+    }
+
+    /// The same, and the given brokers stamp each record when they append it.
+    pub(super) async fn stamping_topic(&self, partitions: i32) -> Result<String, BenchError> {
+        self.topic_with(partitions, &[("message.timestamp.type", "LogAppendTime")]).await
+    }
+
+    async fn topic_with(
+        &self,
+        partitions: i32,
+        settings: &[(&str, &str)],
+    ) -> Result<String, BenchError> {
         let name = self.made().name(&self.names.topics());
         if let Some(brokers) = &self.brokers {
             self.made().topics.push(name.clone());
-            brokers.topics.create(&name, partitions).await?;
+            brokers.topics.create(&name, partitions, settings).await?;
         }
         Ok(name)
     }

@@ -59,11 +59,18 @@ impl Topics {
     }
 
     /// Makes a topic with one replica, which keeps all it is given, and waits for its leaders.
-    pub(crate) async fn create(&self, name: &str, partitions: i32) -> Result<(), TopicError> {
+    /// `settings` are the topic's own beside that.
+    pub(crate) async fn create(
+        &self,
+        name: &str,
+        partitions: i32,
+        settings: &[(&str, &str)],
+    ) -> Result<(), TopicError> {
         let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1))
             .set("retention.ms", "-1")
             .set("retention.bytes", "-1")
             .set("max.message.bytes", "2097152");
+        let topic = settings.iter().fold(topic, |topic, (key, value)| topic.set(key, value));
         let options = AdminOptions::new().request_timeout(Some(ANSWER_LIMIT));
         let doing = "making a topic";
         let answer = self.admin.create_topics(&[topic], &options).await;
@@ -82,7 +89,7 @@ impl Topics {
         let answer = self.admin.inner().fetch_metadata(None, ANSWER_LIMIT);
         let answer = answer.map_err(TopicError::of(doing))?;
         let Some(there) = answer.topics().iter().find(|topic| topic.name() == name) else {
-            return self.create(name, partitions).await;
+            return self.create(name, partitions, &[]).await;
         };
         let has = there.partitions().len();
         if has < partitions as usize {

@@ -13,10 +13,12 @@ fn held_again(next_offset: i64) -> Acquired {
     Acquired::Held(Holding { epoch, next_offset, ..Holding::default() })
 }
 
-/// Makes a COMMIT of slow things take its time, and go through though it is cancelled.
+/// Makes a COMMIT of slow things take until it is cancelled, and go through all the same. A server
+/// that notices meanwhile that its client is gone would roll back, and rightly: it is not to look.
 const SLOW_COMMIT: &str = "
     create function things.wait() returns trigger language plpgsql as $$ begin
-        perform pg_sleep(1);
+        set local client_connection_check_interval = 0;
+        perform pg_sleep(60);
         return null;
     exception when query_canceled then
         return null;

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use indicatif::{HumanBytes, HumanCount};
 
 use self::svg::escaped;
-use super::findings::{Findings, Latency, Point, Who};
+use super::findings::{Findings, Latency, Percentiles, Point, Who};
 
 /// How the page looks, by daylight and at night.
 const STYLE: &str = include_str!("style.css");
@@ -146,22 +146,26 @@ fn scale(findings: &Findings) -> String {
 fn latency_html(latency: &Latency) -> String {
     let ms = |seconds: f64| format!("{:.1}", seconds * 1e3);
     let mut html = format!(
-        "<figure>{}<figcaption>Milliseconds from the moment a record was due to be appended until \
-         it was seen committed, looked at every {} ms, by percentile.</figcaption></figure>",
+        "<figure>{}<figcaption>Milliseconds from {} until it was seen committed, looked at every \
+         {} ms, by percentile.</figcaption></figure>",
         plots::latency(latency),
+        plots::latency_begins(latency),
         ms(latency.resolution_seconds),
     );
     html.push_str(
-        "<table><tr><th>of the top rate<th>records/s<th>p50 ms<th>p99<th>p999<th>max\
+        "<table><tr><th>of the top rate<th>records/s<th>from<th>p50 ms<th>p99<th>p999<th>max\
          <th>feed late</tr>",
     );
     for at in &latency.rates {
         let rate = HumanCount(at.records_per_second.round() as u64);
-        let _ = write!(html, "<tr><td>{:.0} %<td>{rate}", at.share_of_top * 100.0);
-        for seconds in [at.p50, at.p99, at.p999, at.max, at.feed_late_max] {
-            let _ = write!(html, "<td>{}", ms(seconds));
+        for (from, Percentiles { p50, p99, p999, max, .. }) in at.measures() {
+            let share = at.share_of_top * 100.0;
+            let _ = write!(html, "<tr><td>{share:.0} %<td>{rate}<td>{from}");
+            for seconds in [*p50, *p99, *p999, *max, at.feed_late_max] {
+                let _ = write!(html, "<td>{}", ms(seconds));
+            }
+            html.push_str("</tr>");
         }
-        html.push_str("</tr>");
     }
     html.push_str("</table>");
     if let Some(bare) = latency.bare_transaction_seconds {

@@ -3,7 +3,9 @@
 use indicatif::HumanCount;
 
 use super::svg::{Anchor, Drawing, WIDTH, marks, short};
-use crate::bench::findings::{Findings, Latency, Median, Point, Who};
+use crate::bench::findings::{
+    Findings, Latency, LatencyAt, Median, Percentiles, Point, Who,
+};
 
 /// Room for names at the left of bars.
 const NAMES: f64 = 150.0;
@@ -196,13 +198,25 @@ pub(super) fn latency(latency: &Latency) -> String {
                 HumanCount(at.records_per_second.round() as u64)
             ),
             colour: [3, 0, 5][number % 3],
-            points: at.curve.iter().map(|(p, seconds)| (place(*p), seconds * 1e3)).collect(),
+            points: drawn(at).curve.iter().map(|(p, seconds)| (place(*p), seconds * 1e3)).collect(),
         })
         .collect();
     let marks = [0.0, 50.0, 90.0, 99.0, 99.9, 99.99];
     let marks =
         marks.map(|percentile| (place(percentile), format!("p{}", short_percent(percentile))));
-    lines(&series, &marks.to_vec(), false, "milliseconds from append to commit")
+    lines(&series, &marks.to_vec(), false, "milliseconds until a record is committed")
+}
+
+/// What the plot of latencies begins at.
+pub(super) fn latency_begins(latency: &Latency) -> &'static str {
+    match latency.rates.iter().all(|at| at.from_append.is_some()) {
+        true => "a record's append",
+        false => "the moment a record was due",
+    }
+}
+
+fn drawn(at: &LatencyAt) -> &Percentiles {
+    at.from_append.as_ref().unwrap_or(&at.from_due)
 }
 
 fn short_percent(percentile: f64) -> String {
