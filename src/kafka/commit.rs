@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use hashbrown::HashMap;
 use longshore_actors::ports::CommitBoard;
 use longshore_actors::record::{NextOffset, PartitionId};
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+use super::ffi;
 use super::thread::CommitLimits;
 
 /// What was saved and not committed yet.
@@ -115,9 +116,9 @@ impl Commits {
             let _ = list.add_partition_offset(&partition.topic, partition.index, offset);
             self.owned.insert(partition, Some(saved));
         }
-        match consumer.commit(&list, CommitMode::Async) {
+        match ffi::commit(consumer, &list) {
             Ok(()) => self.unanswered += 1,
-            Err(error) => tracing::debug!(%error, "the group's offsets were not sent to kafka"),
+            Err(code) => tracing::debug!(%code, "the group's offsets were not sent to kafka"),
         }
     }
 }

@@ -3,9 +3,7 @@
 use indicatif::HumanCount;
 
 use super::svg::{Anchor, Drawing, WIDTH, marks, short};
-use crate::bench::findings::{
-    Findings, Latency, LatencyAt, Median, Percentiles, Point, Who,
-};
+use crate::bench::findings::{Findings, Latency, LatencyAt, Median, Percentiles, Point, Who};
 
 /// Room for names at the left of bars.
 const NAMES: f64 = 150.0;

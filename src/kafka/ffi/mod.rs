@@ -1,6 +1,6 @@
 //! What rdkafka's safe interface does not offer: reading a partition's queue in batches, topic ids,
-//! offsets of many partitions in one request, a mock cluster with its knobs, and a bound on the
-//! pools that librdkafka's memory and ours come from.
+//! offsets of many partitions in one request, commits that are answered, a mock cluster with its
+//! knobs, and a bound on the pools that librdkafka's memory and ours come from.
 //!
 //! # Why
 //! A batch read costs 100 ns a record where the safe ways cost 250. This folder is the one place of
@@ -8,6 +8,7 @@
 #![allow(unsafe_code)] // calls librdkafka through rdkafka-sys, and the C library
 
 mod admin;
+mod commit;
 mod memory;
 mod mock;
 mod queue;
@@ -17,6 +18,7 @@ use std::ffi::{CStr, c_char};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
 pub(super) use admin::{AdminError, EndOf, list_offsets, topic_id};
+pub(super) use commit::commit;
 pub use memory::share_pools;
 pub use mock::MockCluster;
 pub(super) use queue::{

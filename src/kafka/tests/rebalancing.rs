@@ -167,6 +167,20 @@ fn what_is_saved_is_committed_for_lag_tools() {
 }
 
 #[test]
+fn what_is_saved_later_is_committed_soon_too() {
+    let bench = Bench::mock(1);
+    let _member = bench.join();
+    let begun = Instant::now();
+    for round in 1..=3 {
+        bench.produce(0, numbered(0..100));
+        let end = Some(NextOffset(100 * round));
+        eventually("committed", || super::positions::committed(&bench, 0) == end);
+    }
+    // A commit whose answer is not seen holds the next one up for half a minute.
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
+#[test]
 fn draining_an_idle_member_takes_under_a_second() {
     let bench = Bench::mock(2);
     bench.produce(0, numbered(0..1000));

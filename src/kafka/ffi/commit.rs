@@ -1,0 +1,36 @@
+//! A commit of offsets whose answer comes back.
+
+use std::ptr;
+
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka_sys as sys;
+
+use super::error_code;
+
+/// Commits `offsets` for the consumer's group, without waiting. The answer becomes an event of the
+/// consumer's queue, and so a call of its context's `commit_callback`. The safe interface's commit
+/// is never answered: librdkafka does so only for a callback of C, which rdkafka does not set.
+pub(in crate::kafka) fn commit<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    offsets: &TopicPartitionList,
+) -> Result<(), RDKafkaErrorCode> {
+    let client = consumer.client().native_ptr();
+    // SAFETY: the client and the list are alive. The list is copied, and librdkafka keeps a
+    // reference of its own to the queue for the answer; ours is given back at once.
+    let answer = unsafe {
+        let queue = sys::rd_kafka_queue_get_consumer(client);
+        if queue.is_null() {
+            return Err(RDKafkaErrorCode::UnknownGroup);
+        }
+        let answer =
+            sys::rd_kafka_commit_queue(client, offsets.ptr(), queue, None, ptr::null_mut());
+        sys::rd_kafka_queue_destroy(queue);
+        answer
+    };
+    match answer {
+        sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
+        code => Err(error_code(code as i32)),
+    }
+}
