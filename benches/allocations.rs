@@ -1,8 +1,8 @@
 //! Allocations per record: the whole service in this process, from Kafka to the commit, under an
-//! allocator that counts. What a start costs is taken out by the difference of two runs. Counted are
-//! new events, and a mix in which one of a hundred is a repeat, a tombstone, or cannot be saved.
+//! allocator that counts. What a start costs is taken out by the difference of two runs.
 //!
-//! Counted is what Rust allocates; librdkafka's own queues are C and are not.
+//! Counted are new events, and a mix in which one of a hundred is a repeat, a tombstone, or cannot
+//! be saved. What Rust allocates, that is; librdkafka's own queues are C and are not counted.
 //!
 //! `cargo bench --bench allocations -- --help`, with the servers of `scripts/services env`.
 

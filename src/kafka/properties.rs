@@ -228,10 +228,10 @@ fn set_all(config: &mut ClientConfig, user: &BTreeMap<String, String>) {
 /// queue. With an eighth of the queue for a fetch, a broker takes a third more CPU for a record at
 /// 12 partitions, and half as much again at 64, where its answers are then too small to keep up.
 ///
-/// A broker holds an answer back until there is a sixth of a fetch to send, or for two fifths of the
-/// linger: most of what comes in would wait in a batch for that long anyway, and answers with a few
-/// records each cost both sides as much as saving them. For a short linger it answers at once, and
-/// where the user says how long to wait, which is meant for answers without a record.
+/// A broker holds an answer back until there is a sixth of a fetch to send, or for two fifths of
+/// the linger: most of what comes in would wait in a batch for that long anyway, and answers with a
+/// few records each cost both sides as much as saving them. For a short linger it answers at once,
+/// and where the user says how long to wait, which is meant for answers without a record.
 fn fetch_limits(settings: &Settings<'_>) -> [(&'static str, u64); 7] {
     const KIB: u64 = 1024;
     let share = settings.fetch_budget_bytes / u64::from(settings.partitions.max(1));
