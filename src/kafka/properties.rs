@@ -226,7 +226,7 @@ fn set_all(config: &mut ClientConfig, user: &BTreeMap<String, String>) {
 
 /// Three parts of a partition's share: two wait in its queue, one is a fetch on top of a full
 /// queue. With an eighth of the queue for a fetch, a broker takes a third more CPU for a record at
-/// 12 partitions, and half as much again at 64, where its answers are then too small to keep up.
+/// 12 partitions, nearly half as much again at 64, and we need some MiB more.
 ///
 /// A broker holds an answer back until there is a sixth of a fetch to send, or for two fifths of
 /// the linger: most of what comes in would wait in a batch for that long anyway, and answers with a
