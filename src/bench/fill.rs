@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 
+use rdkafka::config::ClientConfig;
+
 use super::error::BenchError;
 use super::modes::BoxedFeed;
 use crate::feed::{
@@ -47,6 +49,16 @@ pub(super) struct Target {
     pub(super) topic: String,
     pub(super) properties: Vec<(String, String)>,
     pub(super) records: u64,
+}
+
+impl Target {
+    /// Sets where the brokers are, and, over what is set, the user's own properties.
+    pub(super) fn set(&self, config: &mut ClientConfig) {
+        config.set("bootstrap.servers", &self.brokers);
+        for (name, value) in &self.properties {
+            config.set(name, value);
+        }
+    }
 }
 
 impl Filling {

@@ -82,12 +82,9 @@ fn read(
 
 fn consumer(target: &Target) -> Result<BaseConsumer, BenchError> {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", &target.brokers);
     // An assignment by hand needs a group too; it stores nothing.
     config.set("group.id", format!("{}.appended", target.topic));
     config.set("enable.auto.commit", "false");
-    for (name, value) in &target.properties {
-        config.set(name, value);
-    }
+    target.set(&mut config);
     config.create().map_err(BenchError::kafka(DOING))
 }

@@ -97,13 +97,10 @@ impl OpenLoop {
     /// A feed of `target`'s topic.
     pub(super) fn new(target: &Target, feed: BoxedFeed) -> Result<Self, BenchError> {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &target.brokers);
         config.set("enable.idempotence", "true").set("linger.ms", LINGER_MS);
         // To be told of each record costs as much as to make it.
         config.set("delivery.report.only.error", "true");
-        for (name, value) in &target.properties {
-            config.set(name, value);
-        }
+        target.set(&mut config);
         let producer = config.create_with_context(Failures::default());
         let producer = producer.map_err(BenchError::kafka("preparing to send"))?;
         let (topic, record) = (target.topic.clone(), FeedRecord::default());

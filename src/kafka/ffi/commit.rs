@@ -8,6 +8,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use rdkafka_sys as sys;
 
 use super::error_code;
+use super::queue::with_queue;
 
 /// Commits `offsets` for the consumer's group, without waiting. The answer becomes an event of the
 /// consumer's queue, and so a call of its context's `commit_callback`. The safe interface's commit
@@ -17,19 +18,12 @@ pub(in crate::kafka) fn commit<C: ConsumerContext>(
     offsets: &TopicPartitionList,
 ) -> Result<(), RDKafkaErrorCode> {
     let client = consumer.client().native_ptr();
-    // SAFETY: the client and the list are alive. The list is copied, and librdkafka keeps a
-    // reference of its own to the queue for the answer; ours is given back at once.
-    let answer = unsafe {
-        let queue = sys::rd_kafka_queue_get_consumer(client);
-        if queue.is_null() {
-            return Err(RDKafkaErrorCode::UnknownGroup);
-        }
-        let answer =
-            sys::rd_kafka_commit_queue(client, offsets.ptr(), queue, None, ptr::null_mut());
-        sys::rd_kafka_queue_destroy(queue);
-        answer
-    };
-    match answer {
+    // SAFETY: client, list and queue are alive. The list is copied, and librdkafka keeps a
+    // reference of its own to the queue for the answer.
+    let answer = with_queue(consumer, |queue| unsafe {
+        sys::rd_kafka_commit_queue(client, offsets.ptr(), queue, None, ptr::null_mut())
+    });
+    match answer.ok_or(RDKafkaErrorCode::UnknownGroup)? {
         sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
         code => Err(error_code(code as i32)),
     }

@@ -216,16 +216,25 @@ unsafe fn part<'a>(start: *const c_void, length: usize) -> Option<&'a [u8]> {
 
 /// How many events wait in the consumer's own queue.
 pub(in crate::kafka) fn events_waiting<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> usize {
-    // SAFETY: the client is alive; the queue's reference is given back at once.
-    unsafe {
-        let queue = sys::rd_kafka_queue_get_consumer(consumer.client().native_ptr());
-        if queue.is_null() {
-            return 0;
-        }
-        let waiting = sys::rd_kafka_queue_length(queue);
-        sys::rd_kafka_queue_destroy(queue);
-        waiting
+    // SAFETY: the queue is alive.
+    with_queue(consumer, |queue| unsafe { sys::rd_kafka_queue_length(queue) }).unwrap_or(0)
+}
+
+/// What `ask` says of the consumer's own queue, which lives as long as the call; `None` if it has
+/// none, for want of a group.
+pub(super) fn with_queue<C: ConsumerContext, T>(
+    consumer: &BaseConsumer<C>,
+    ask: impl FnOnce(*mut sys::rd_kafka_queue_t) -> T,
+) -> Option<T> {
+    // SAFETY: the client is alive.
+    let queue = unsafe { sys::rd_kafka_queue_get_consumer(consumer.client().native_ptr()) };
+    if queue.is_null() {
+        return None;
     }
+    let answer = ask(queue);
+    // SAFETY: the reference is ours, and not used any more.
+    unsafe { sys::rd_kafka_queue_destroy(queue) };
+    Some(answer)
 }
 
 /// The partition's high watermark as the last fetch brought it along; nothing is asked.
