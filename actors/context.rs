@@ -2,8 +2,8 @@
 //! batches in one query. Takes decoded batches, gives loaded ones, a partition's batches in their
 //! order; retries an outage here and gives a batch up whose lookup can never succeed.
 //!
-//! Small batches that were read together come here one after the other: the first one waits for
-//! its company, so that all of them are looked up at once, and saved at once.
+//! Batches that were read together come here one after the other: the first one waits for its
+//! company, so that all of them are looked up at once, and saved at once.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::batch::{DecodedBatch, GivenUp, LoadedBatch};
 use crate::error::{Fate, StoreError};
 use crate::faults;
 use crate::health::{Pulse, Signs};
-use crate::pace::Pace;
+use crate::pace::{Company, Pace};
 use crate::pipeline::{Keys, KeysOf, Pipeline};
 use crate::ports::Lookups;
 use crate::stage::Stage;
@@ -27,13 +27,6 @@ use crate::supervise::{Backoff, Post, Watched};
 /// Queries at a time: as many as there are lookup connections, so that one batch's query runs while
 /// another's rows are read.
 pub const LOOKUPS_AT_A_TIME: usize = 2;
-
-/// Ready records that are worth a query of their own. Fewer wait for company, or for the query
-/// that is under way: with what comes until then they cost the server less.
-const WORTH_A_QUERY: usize = 5_000;
-
-/// The part of the linger that the first batch waits for its company.
-const COMPANY: u32 = 10;
 
 /// Records whose keys are united in one query at most: beyond, a longer key list costs the server
 /// as much as a second query, and the first batch would wait for the last.
@@ -53,8 +46,8 @@ pub struct ContextLoader<P: Pipeline> {
     looked_up: HashSet<u64>,
     /// When each query that is under way began.
     queries: VecDeque<Instant>,
-    /// Whether ready batches wait for company.
-    waits: bool,
+    /// Ends when what is ready has waited for company for long enough.
+    waits: Option<SpawnHandle>,
     pace: Pace,
     post: Post,
 }
@@ -68,53 +61,55 @@ impl<P: Pipeline> ContextLoader<P> {
         post: Post,
     ) -> Self {
         let (ready, looked_up, queries) = (VecDeque::new(), HashSet::new(), VecDeque::new());
-        Self { name, lookups, workers, ready, looked_up, queries, waits: false, pace, post }
+        Self { name, lookups, workers, ready, looked_up, queries, waits: None, pace, post }
     }
 
-    /// Begins what is worth it now, and the rest in a moment.
-    fn begin_together(&mut self, ctx: &mut Context<Self>) {
-        if self.is_worth_a_query() {
-            return self.begin(ctx);
-        }
-        if self.queries.is_empty() && !self.waits {
-            self.waits = true;
-            ctx.run_later(self.pace.now().linger / COMPANY, |this, ctx| {
-                this.waits = false;
-                this.begin(ctx);
-            });
-        }
-    }
-
-    /// Begins as many queries as there are connections and ready batches for.
+    /// Begins as many queries as there are connections and enough ready batches for. With none
+    /// under way, fewer batches wait for company, but not for long.
     fn begin(&mut self, ctx: &mut Context<Self>) {
-        while self.queries.is_empty()
-            || (self.queries.len() < LOOKUPS_AT_A_TIME && self.is_worth_a_query())
-        {
-            let group = self.next_group();
-            if group.is_empty() {
-                return;
+        let company = self.pace.query_company();
+        while self.queries.len() < LOOKUPS_AT_A_TIME && self.is_enough(company) {
+            if !self.ask(ctx) {
+                break;
             }
-            let began = Instant::now();
-            self.queries.push_back(began);
-            self.looked_up.extend(group.iter().map(|batch| incarnation(batch)));
-            let by = (self.name.clone(), self.lookups.clone());
-            let loading = load(by, group, self.post.pulse().clone());
-            ctx.spawn(loading.into_actor(self).map(move |(group, answer), this, ctx| {
-                faults::point("ContextLoader", "Loaded");
-                this.queries.retain(|query| *query != began);
-                stages::CONTEXT.took(began.elapsed());
-                for batch in &group {
-                    this.looked_up.remove(&incarnation(batch));
-                }
-                this.hand_on(group, answer);
-                this.begin(ctx);
+        }
+        let is_idle = self.queries.is_empty() && self.waits.is_none();
+        if is_idle && !self.ready.is_empty() {
+            self.waits = Some(ctx.run_later(company.patience, |this, ctx| {
+                this.ask(ctx);
             }));
         }
     }
 
-    fn is_worth_a_query(&self) -> bool {
-        let ready = self.ready.iter().map(|batch| batch.batch.parcel.arena.len());
-        ready.sum::<usize>() >= WORTH_A_QUERY
+    fn is_enough(&self, company: Company) -> bool {
+        company.is_enough(self.ready.iter().map(|batch| &*batch.batch.parcel))
+    }
+
+    /// Begins a query for what is ready; nothing if all of it has to wait for its turn.
+    fn ask(&mut self, ctx: &mut Context<Self>) -> bool {
+        if let Some(waits) = self.waits.take() {
+            ctx.cancel_future(waits);
+        }
+        let group = self.next_group();
+        if group.is_empty() {
+            return false;
+        }
+        let began = Instant::now();
+        self.queries.push_back(began);
+        self.looked_up.extend(group.iter().map(|batch| incarnation(batch)));
+        let by = (self.name.clone(), self.lookups.clone());
+        let loading = load(by, group, self.post.pulse().clone());
+        ctx.spawn(loading.into_actor(self).map(move |(group, answer), this, ctx| {
+            faults::point("ContextLoader", "Loaded");
+            this.queries.retain(|query| *query != began);
+            stages::CONTEXT.took(began.elapsed());
+            for batch in &group {
+                this.looked_up.remove(&incarnation(batch));
+            }
+            this.hand_on(group, answer);
+            this.begin(ctx);
+        }));
+        true
     }
 
     /// Takes out the ready batches that may share the next query.
@@ -213,6 +208,6 @@ impl<P: Pipeline> Handler<DecodedBatch<P>> for ContextLoader<P> {
     fn handle(&mut self, batch: DecodedBatch<P>, ctx: &mut Context<Self>) {
         faults::point("ContextLoader", "DecodedBatch");
         self.ready.push_back(Box::new(batch));
-        self.begin_together(ctx);
+        self.begin(ctx);
     }
 }

@@ -37,8 +37,14 @@
 //! eight targets: one transaction that waits for a lock, or a thread that hangs, never holds up
 //! the others for good.
 //!
-//! **Spread.** With a backlog (half of the tickets are out, or half of the last batches were full
-//! when they were handed in), partitions are spread over all sessions. Without one, they are
+//! **Backlog.** There is one as long as half of the tickets are out, or as many records wait at the
+//! brokers as there are tickets.
+//!
+//! **Company.** With a backlog, and while half of the sessions have a transaction under way, what
+//! is ready waits until it is enough for a query or a transaction ([`company`]), half of the target
+//! at most: the server is asked less often, for more.
+//!
+//! **Spread.** With a backlog, partitions are spread over all sessions. Without one, they are
 //! spread over the fewest with which records are saved nearly as soon as with any: ages are found
 //! as the rates above are, one fewer and one more at a time, and known for ten minutes, or until
 //! they or what comes in change twofold. What comes in goes into few transactions, which costs the
@@ -53,6 +59,7 @@
 //! - CPU bounds neither records nor sessions: a server without CPU left shows in the time per
 //!   record, and we without CPU left show in sessions that are not busy.
 
+mod company;
 mod known;
 mod law;
 mod sessions;
@@ -64,7 +71,8 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use self::law::{Fullness, Load, Size};
+pub(crate) use self::company::Company;
+use self::law::{Load, Size};
 use self::sessions::Crew;
 use self::spread::Spread;
 use crate::ports::SessionId;
@@ -75,8 +83,7 @@ use crate::ticket::Budget;
 /// transaction takes before nothing more is sent to its session.
 const PATIENCE_TARGETS: u32 = 8;
 
-/// From this share of the tickets on that are out, or of full ones among the last batches, there is
-/// more to do than comes in.
+/// From this share of the tickets on that are out, there is more to do than comes in.
 const BACKLOG_SHARE: f64 = 0.5;
 
 /// A floor and a ceiling, both included.
@@ -141,7 +148,8 @@ struct Shared {
 struct Measured {
     load: Load,
     cpu: f64,
-    fullness: Fullness,
+    /// Records that wait at the brokers.
+    waiting: u64,
     size: Size,
     crew: Crew,
     spread: Spread,
@@ -155,6 +163,11 @@ impl Measured {
     /// Sessions that may have a transaction under way, and get one.
     fn sessions(&self) -> usize {
         self.crew.permitted().min(self.spread.sessions())
+    }
+
+    /// Whether half of them have one under way.
+    fn is_half_busy(&self) -> bool {
+        self.busy_since.iter().flatten().count() * 2 >= self.sessions()
     }
 }
 
@@ -185,7 +198,7 @@ impl Pace {
         let measured = Measured {
             load: Load::new(now),
             cpu: 0.0,
-            fullness: Fullness::default(),
+            waiting: 0,
             size: Size::new(rules.records, rules.target),
             crew: Crew::new(rules.sessions, now),
             spread: Spread::new(rules.sessions, now),
@@ -217,13 +230,13 @@ impl Pace {
 
     /// Whether there is more to do than comes in.
     pub fn has_backlog(&self) -> bool {
-        let fullness = self.lock().fullness.share();
-        self.0.budget.share_out().max(fullness) >= BACKLOG_SHARE
+        self.lock().waiting >= self.0.budget.limits().records
+            || self.0.budget.share_out() >= BACKLOG_SHARE
     }
 
-    /// A batch of records was read, and was full or not.
-    pub(crate) fn read(&self, is_full: bool) {
-        self.lock().fullness.read(is_full);
+    /// So many records are known to wait at the brokers.
+    pub fn set_waiting(&self, records: u64) {
+        self.lock().waiting = records;
     }
 
     /// The session that saves the next batch of `partition`.

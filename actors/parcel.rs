@@ -34,8 +34,6 @@ impl Parcel {
 pub struct PolledBatch {
     /// The records and their ticket.
     pub parcel: Arc<Parcel>,
-    /// Whether it has as many as it may: more is waiting to be read.
-    pub is_full: bool,
     /// Where reading began: the position sought, or the end of the batch before it.
     pub from: NextOffset,
     /// The place to read on from; the batch covers everything from `from` up to it.

@@ -241,9 +241,6 @@ impl<P: Pipeline> Handler<HandedInBatch> for PartitionActor<P> {
             // Stale. Let go of, its records are given up.
             return;
         }
-        if !batch.polled.parcel.arena.is_empty() {
-            self.own.pace.read(batch.polled.is_full);
-        }
         let most = if self.careful.is_some() { 1 } else { self.most };
         if self.held.take_in(batch, most) {
             return self.go_on(ctx);

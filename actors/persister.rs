@@ -20,6 +20,7 @@ use crate::faults;
 use crate::group::{self, WorkedGroup};
 use crate::health::Signs;
 use crate::pace::{Pace, Permit};
+use crate::parcel::Parcel;
 use crate::ports::{BatchReport, CommitBoard, SessionId, Store};
 use crate::relay::Bell;
 use crate::stage::Stage;
@@ -102,6 +103,8 @@ pub struct PersisterActor {
     last: u64,
     /// Whether it waits for its turn to begin a transaction.
     in_line: bool,
+    /// Ends when what is ready has waited for company for long enough.
+    waits: Option<SpawnHandle>,
     /// Since when the session has a transaction under way.
     saving_since: Option<Instant>,
     post: Post,
@@ -125,6 +128,7 @@ impl PersisterActor {
             gathered: BTreeMap::new(),
             last: 0,
             in_line: false,
+            waits: None,
             saving_since: None,
             post,
         }
@@ -145,10 +149,31 @@ impl PersisterActor {
         place.chunks.push(chunk);
     }
 
+    /// Begins a transaction if enough is ready for one; with less, in a moment.
+    fn save(&mut self, ctx: &mut Context<Self>) {
+        if self.gathered.is_empty() {
+            return;
+        }
+        let company = self.pace.transaction_company();
+        if company.is_enough(self.complete()) {
+            self.line_up(ctx);
+        } else if self.waits.is_none() {
+            self.waits = Some(ctx.run_later(company.patience, |this, ctx| this.line_up(ctx)));
+        }
+    }
+
+    fn complete(&self) -> impl Iterator<Item = &Parcel> {
+        let gathered = self.gathered.values().flat_map(BTreeMap::values);
+        gathered.filter(|worked| worked.is_complete()).map(|worked| &*worked.batch.parcel)
+    }
+
     /// Begins a transaction with everything whose turn has come, unless one is under way; if as
     /// many sessions as may have one under way, as soon as it is our turn.
-    fn save(&mut self, ctx: &mut Context<Self>) {
-        if self.saving_since.is_some() || self.in_line || self.gathered.is_empty() {
+    fn line_up(&mut self, ctx: &mut Context<Self>) {
+        if let Some(waits) = self.waits.take() {
+            ctx.cancel_future(waits);
+        }
+        if self.saving_since.is_some() || self.in_line {
             return;
         }
         if let Some(permit) = self.pace.try_permit() {

@@ -1,5 +1,4 @@
-//! How busy the sessions are, whether batches are full, and how many records a transaction may
-//! have.
+//! How busy the sessions are, and how many records a transaction may have.
 
 use std::time::Duration;
 
@@ -39,25 +38,6 @@ impl Load {
         self.share = self.share * kept + busy.min(1.0) * (1.0 - kept);
         self.at = now;
         self.share
-    }
-}
-
-/// The share of full ones among the last batches that were read.
-#[derive(Debug, Default)]
-pub(super) struct Fullness(f64);
-
-impl Fullness {
-    /// What came so many batches ago counts for little.
-    const BATCHES: f64 = 32.0;
-
-    /// Takes in that a batch was read.
-    pub(super) fn read(&mut self, is_full: bool) {
-        self.0 += (f64::from(u8::from(is_full)) - self.0) / Self::BATCHES;
-    }
-
-    /// From 0 to 1.
-    pub(super) fn share(&self) -> f64 {
-        self.0
     }
 }
 

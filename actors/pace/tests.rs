@@ -1,6 +1,10 @@
 //! The laws one by one, and permits that come home.
 
 use super::*;
+use crate::arena::{RecordArena, RecordParts};
+use crate::format::Format;
+use crate::parcel::Parcel;
+use crate::record::Offset;
 use crate::ticket::BudgetLimits;
 
 const TARGET: Duration = Duration::from_millis(100);
@@ -270,4 +274,52 @@ async fn switched_off_everything_stays_at_its_ceiling() {
     work(&pace, 100, |_| 1.0).await;
     assert_eq!(pace.now(), ceiling);
     assert_eq!(std::iter::from_fn(|| pace.try_permit()).collect::<Vec<_>>().len(), 4);
+}
+
+/// `records` without a value, which take 64 bytes of memory each at most.
+fn parcel(budget: &Budget, records: usize) -> Parcel {
+    let mut arena = RecordArena::with_capacity(records, 0, Format::Json);
+    for offset in 0..records as i64 {
+        let offset = Offset(offset);
+        arena.push(RecordParts { offset, timestamp_ms: None, key: None, value: None });
+    }
+    assert!(arena.allocated_bytes() <= records * 64);
+    Parcel::new(arena, budget.try_take(0, 0).expect("there is room"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_a_backlog_what_is_ready_waits_for_company_while_the_server_has_enough_to_do() {
+    let limits = BudgetLimits { records: 8000, bytes: 1 << 20, batches: 10 };
+    let budget = Budget::new(limits);
+    let pace = Pace::new(rules(), budget.clone());
+    let is_enough =
+        |company: Company, records| company.is_enough(std::iter::once(&parcel(&budget, records)));
+    pace.set_waiting(limits.records);
+    assert!(is_enough(pace.transaction_company(), 1), "nobody has anything to do");
+    let busy = [0, 1].map(|n| pace.busy(SessionId(n)));
+    let (query, transaction) = (pace.query_company(), pace.transaction_company());
+    assert_eq!((query.patience, transaction.patience), (TARGET / 2, TARGET / 2));
+    assert!(is_enough(query, 1000) && !is_enough(query, 999), "an eighth of the tickets");
+    assert!(is_enough(transaction, 750) && !is_enough(transaction, 749), "a quarter of three");
+    pace.set_waiting(limits.records - 1);
+    assert!(is_enough(pace.transaction_company(), 1), "no backlog");
+    let held = budget.try_take(limits.records / 2, 1);
+    assert!(!is_enough(pace.transaction_company(), 1), "half of the tickets are out");
+    saved(&pace, 500, TARGET * 2);
+    assert!(is_enough(pace.transaction_company(), 250), "no transaction may have more");
+    drop((busy, held));
+}
+
+#[tokio::test(start_paused = true)]
+async fn large_records_are_enough_by_their_bytes() {
+    let budget = Budget::new(BudgetLimits { records: 8000, bytes: 80_000, batches: 10 });
+    let pace = Pace::new(rules(), budget.clone());
+    pace.set_waiting(8000);
+    let _busy = [0, 1].map(|n| pace.busy(SessionId(n)));
+    let mut arena = RecordArena::with_capacity(1, 10_000, Format::Json);
+    let value = Some(&[0; 10_000][..]);
+    arena.push(RecordParts { offset: Offset(0), timestamp_ms: None, key: None, value });
+    let large = Parcel::new(arena, budget.try_take(1, 10_000).expect("there is room"));
+    assert!(pace.query_company().is_enough(std::iter::once(&large)));
+    assert!(pace.transaction_company().is_enough(std::iter::once(&large)));
 }

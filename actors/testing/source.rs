@@ -108,7 +108,6 @@ impl MemorySource {
         let to = arena.end().expect("it has a record");
         self.lock().seeks.insert(incarnation, to);
         let parcel = Arc::new(Parcel::new(arena, ticket));
-        let (is_full, seek) = (end - start == records, door.fence().last_seek());
-        door.submit(PolledBatch { parcel, is_full, from: position, to, seek })
+        door.submit(PolledBatch { parcel, from: position, to, seek: door.fence().last_seek() })
     }
 }

@@ -259,11 +259,12 @@ impl<'c> ConsumerLoop<'c> {
 
     /// How partitions are read just now.
     fn rules_now(&self) -> ReadRules {
-        let rules = self.rules.at(self.context.front.pace().now());
-        let now = Instant::now();
+        let (pace, now) = (self.context.front.pace(), Instant::now());
+        pace.set_waiting(self.readers.iter().map(PartitionReader::lag).sum());
+        let rules = self.rules.at(pace.now());
         // With a backlog, batches have company enough: each grows for itself.
-        let together = !self.context.front.pace().has_backlog()
-            && self.readers.iter().any(|reader| reader.has_waited(&rules, now));
+        let together =
+            !pace.has_backlog() && self.readers.iter().any(|reader| reader.has_waited(&rules, now));
         ReadRules { together, ..rules }
     }
 
@@ -274,17 +275,17 @@ impl<'c> ConsumerLoop<'c> {
             return;
         }
         self.reported_at = now;
-        let partitions = self.readers.iter().map(|reader| {
-            let partition = reader.partition();
+        let partitions = self.readers.iter_mut().map(|reader| {
+            reader.set_end(ffi::cached_end(self.consumer, reader.partition()));
             let placed = !matches!(reader.state(), ReaderState::Assigned);
             let status = PartitionStatus {
                 state: reader.reported_state(),
                 position: placed.then(|| reader.position()),
-                end: ffi::cached_end(self.consumer, partition),
+                end: reader.end(),
                 records_read: reader.records_read(),
                 records_left_out: reader.records_left_out(),
             };
-            (partition.clone(), status)
+            (reader.partition().clone(), status)
         });
         let partitions = partitions.collect();
         let joined = self.context.assigned().joined;
@@ -317,6 +318,7 @@ impl<'c> ConsumerLoop<'c> {
     /// is not counted as read, and is read again by the next owner.
     fn finish(mut self, commands: &Receiver<Command>) -> Result<Drained, ConsumerError> {
         let deadline = self.drain.unwrap_or_else(Instant::now);
+        self.context.front.pace().set_waiting(0);
         for reader in &mut self.readers {
             reader.drain();
             reader.hand_in(self.context.front.budget());

@@ -11,8 +11,6 @@ pub(super) struct Filling {
     pub(super) ticket: Ticket,
     /// When its first record was read.
     pub(super) since: Instant,
-    /// Whether it has as many records, or bytes, as it may.
-    pub(super) is_full: bool,
 }
 
 impl Filling {

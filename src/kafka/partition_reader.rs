@@ -36,6 +36,8 @@ pub(super) struct PartitionReader<'c> {
     state: ReaderState,
     /// The next offset to read.
     position: NextOffset,
+    /// The end of the partition as it was last looked at.
+    end: Option<NextOffset>,
     /// The end of the last batch that was handed in, or the place sought.
     handed_to: NextOffset,
     seek: u64,
@@ -82,6 +84,7 @@ impl<'c> PartitionReader<'c> {
             handle,
             state: ReaderState::Assigned,
             position: NextOffset(0),
+            end: None,
             handed_to: NextOffset(0),
             seek: 0,
             filling: None,
@@ -112,6 +115,20 @@ impl<'c> PartitionReader<'c> {
 
     pub(super) fn position(&self) -> NextOffset {
         self.position
+    }
+
+    pub(super) fn set_end(&mut self, end: Option<NextOffset>) {
+        self.end = end;
+    }
+
+    pub(super) fn end(&self) -> Option<NextOffset> {
+        self.end
+    }
+
+    /// How many records are known to wait for being read, about; none while it is not read.
+    pub(super) fn lag(&self) -> u64 {
+        let end = self.end.filter(|_| self.state == ReaderState::Reading);
+        end.map_or(0, |end| u64::try_from(end.0 - self.position.0).unwrap_or(0))
     }
 
     pub(super) fn records_read(&self) -> u64 {
@@ -246,7 +263,7 @@ impl<'c> PartitionReader<'c> {
             Some(open) => (open, Some(reserve)),
             None => {
                 let arena = self.new_arena(rules);
-                (Filling { arena, ticket: reserve, since: now, is_full: false }, None)
+                (Filling { arena, ticket: reserve, since: now }, None)
             }
         };
         let outcome = self.read_into(&mut filling.arena, rules, buffer);
@@ -256,7 +273,6 @@ impl<'c> PartitionReader<'c> {
             }
         } else {
             filling.correct();
-            filling.is_full = matches!(outcome, Ok(true));
             self.passed_at = None;
             self.filling = Some(filling);
         }
@@ -353,16 +369,16 @@ impl<'c> PartitionReader<'c> {
     /// Hands in what is read, or the news that offsets without records were passed. Nothing if
     /// there is neither, or no ticket for an empty batch.
     pub(super) fn hand_in(&mut self, budget: &Budget) {
-        let (arena, ticket, is_full) = match self.filling.take() {
+        let (arena, ticket) = match self.filling.take() {
             Some(mut filling) => {
                 filling.arena.trim();
                 filling.correct();
                 stages::READ.took(filling.since.elapsed());
-                (filling.arena, filling.ticket, filling.is_full)
+                (filling.arena, filling.ticket)
             }
             None if self.passed_at.is_none() => return,
             None => match budget.try_take(0, 0) {
-                Some(ticket) => (RecordArena::default(), ticket, false),
+                Some(ticket) => (RecordArena::default(), ticket),
                 None => return,
             },
         };
@@ -370,7 +386,7 @@ impl<'c> PartitionReader<'c> {
         self.passed_at = None;
         stages::handed_in(arena.len());
         let parcel = Arc::new(Parcel::new(arena, ticket));
-        if !self.door.submit(PolledBatch { parcel, is_full, from, to, seek: self.seek }) {
+        if !self.door.submit(PolledBatch { parcel, from, to, seek: self.seek }) {
             // Whoever takes its place says where to go on.
             self.state = ReaderState::Assigned;
         }

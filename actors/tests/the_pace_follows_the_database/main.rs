@@ -120,14 +120,12 @@ impl Simulation {
     /// Reads as the consumer thread does: a batch goes when it is full or has lingered.
     fn read(&mut self) {
         let front = self.fixture.house.front();
+        front.pace().set_waiting(self.waiting());
         for (index, door) in self.fixture.doors.iter().enumerate() {
             let values = self.fixture.values[door.fence().partition()].len();
             while door.batches_in_hand() < BATCHES_AHEAD {
                 let (pace, read) = (front.pace().now(), self.at[index].0);
-                let arrived = self.rate.map_or(values, |rate| {
-                    let arrived = self.began.elapsed().as_secs_f64() * rate;
-                    values.min(arrived as usize)
-                });
+                let arrived = self.arrived(values);
                 let most = BATCH_RECORDS.min(pace.records);
                 let ready = arrived.saturating_sub(read).min(most);
                 let lingered = ready > 0 && self.arrival(read).elapsed() >= pace.linger;
@@ -139,6 +137,19 @@ impl Simulation {
                 self.at[index].0 += ready;
             }
         }
+    }
+
+    /// How many of a partition's records have arrived, if `all` of them will.
+    fn arrived(&self, all: usize) -> usize {
+        let arrived = |rate| (self.began.elapsed().as_secs_f64() * rate) as usize;
+        self.rate.map_or(all, |rate| all.min(arrived(rate)))
+    }
+
+    /// Records that have arrived and were not read.
+    fn waiting(&self) -> u64 {
+        let all = self.fixture.values.values().map(|values| self.arrived(values.len()));
+        let read = self.at.iter().map(|(read, _)| read);
+        (all.sum::<usize>() - read.sum::<usize>()) as u64
     }
 
     /// When a record arrived.

@@ -50,6 +50,23 @@ fn a_partition_has_no_more_than_its_batches_ahead() {
 }
 
 #[test]
+fn the_house_is_told_of_what_waits_at_the_brokers() {
+    let bench = Bench::mock(2);
+    bench.produce(0, numbered(0..3000));
+    bench.produce(1, numbered(0..3000));
+    let budget = BudgetLimits { records: 4000, bytes: 1 << 30, batches: 100 };
+    let mut params = bench.params();
+    (params.batches_ahead, params.batch.records) = (1, 500);
+    let member = bench.join_with(budget, &params);
+    member.front.hold();
+    eventually("5,000 wait", || member.front.pace().has_backlog());
+    assert!(member.front.budget().records_out() < 2000, "it is not the tickets that tell");
+    member.front.release();
+    bench.await_records(6000);
+    eventually("none waits", || !member.front.pace().has_backlog());
+}
+
+#[test]
 fn a_batch_holds_no_more_bytes_than_it_may() {
     let bench = Bench::mock(1);
     let large = |n: usize| format!("{n} {}", "x".repeat(20_000));

@@ -1,0 +1,86 @@
+//! How much that is ready goes ahead at once, and how long less of it waits for company.
+//!
+//! A query, and a transaction, cost the server much the same whether they are of a thousand records
+//! or of five. With a backlog nobody is late for a record that waits a moment for others, and they
+//! wait for a good part of what may be in the house; for half of it at most, so that there is
+//! always something to do.
+
+use std::time::Duration;
+
+use super::Pace;
+use crate::parcel::Parcel;
+
+/// Ready records that are worth a query of their own without a backlog. Fewer wait for company, or
+/// for the query that is under way: with what comes until then they cost the server less.
+const WORTH_A_QUERY: u64 = 5_000;
+
+/// The part of the linger that they wait for.
+const LINGER_PART: u32 = 10;
+
+/// With a backlog: the part of the tickets that is worth a query.
+const QUERY_PART: u64 = 8;
+
+/// With a backlog: the eighths of the tickets that are worth a transaction of each session, all of
+/// them together.
+const TRANSACTIONS_EIGHTHS: u64 = 3;
+
+/// With a backlog: the part of the time of a transaction that less waits for.
+const TARGET_PART: u32 = 2;
+
+/// What is enough to go ahead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Company {
+    /// As many ready records are enough, or as many bytes of memory.
+    records: u64,
+    bytes: u64,
+    /// For how long less than that waits.
+    pub(crate) patience: Duration,
+}
+
+impl Company {
+    /// Whatever there is goes ahead.
+    const NONE: Self = Self { records: 0, bytes: 0, patience: Duration::ZERO };
+
+    /// Whether these are enough.
+    pub(crate) fn is_enough<'a>(self, ready: impl Iterator<Item = &'a Parcel>) -> bool {
+        let (mut records, mut bytes) = (0, 0);
+        for parcel in ready {
+            records += parcel.arena.len() as u64;
+            bytes += parcel.arena.allocated_bytes() as u64;
+        }
+        records >= self.records || bytes >= self.bytes
+    }
+}
+
+impl Pace {
+    /// What is enough for a query.
+    pub(crate) fn query_company(&self) -> Company {
+        if self.may_wait() {
+            return self.part_of_tickets(1, QUERY_PART);
+        }
+        let patience = self.now().linger / LINGER_PART;
+        Company { records: WORTH_A_QUERY, bytes: u64::MAX, patience }
+    }
+
+    /// What is enough for a transaction.
+    pub(crate) fn transaction_company(&self) -> Company {
+        if self.may_wait() {
+            let sessions = self.0.rules.sessions.max as u64;
+            return self.part_of_tickets(TRANSACTIONS_EIGHTHS, 8 * sessions);
+        }
+        Company::NONE
+    }
+
+    /// Whether what is ready may wait for more: nobody misses it, the server has enough to do.
+    fn may_wait(&self) -> bool {
+        self.0.rules.adapts && self.lock().is_half_busy() && self.has_backlog()
+    }
+
+    /// So many of that many parts; no more records than a transaction may have.
+    fn part_of_tickets(&self, parts: u64, of: u64) -> Company {
+        let (limits, most) = (self.0.budget.limits(), self.now().records as u64);
+        let records = (limits.records * parts / of).min(most);
+        let patience = self.0.rules.target / TARGET_PART;
+        Company { records, bytes: limits.bytes * parts / of, patience }
+    }
+}
