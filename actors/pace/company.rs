@@ -10,9 +10,9 @@ use std::time::Duration;
 use super::Pace;
 use crate::parcel::Parcel;
 
-/// Ready records that are worth a query of their own without a backlog. Fewer wait for company, or
-/// for the query that is under way: with what comes until then they cost the server less.
-const WORTH_A_QUERY: u64 = 5_000;
+/// Ready records that are enough without a backlog. Fewer wait for those that were read together
+/// with them, or until what is under way is over: so they cost the server less.
+const ENOUGH: u64 = 5_000;
 
 /// The part of the linger that they wait for.
 const LINGER_PART: u32 = 10;
@@ -55,25 +55,29 @@ impl Company {
 impl Pace {
     /// What is enough for a query.
     pub(crate) fn query_company(&self) -> Company {
-        if self.may_wait() {
-            return self.part_of_tickets(1, QUERY_PART);
-        }
-        let patience = self.now().linger / LINGER_PART;
-        Company { records: WORTH_A_QUERY, bytes: u64::MAX, patience }
+        if self.may_wait() { self.part_of_tickets(1, QUERY_PART) } else { self.small_company() }
     }
 
     /// What is enough for a transaction.
     pub(crate) fn transaction_company(&self) -> Company {
+        if !self.0.rules.adapts {
+            return Company::NONE;
+        }
         if self.may_wait() {
             let sessions = self.0.rules.sessions.max as u64;
             return self.part_of_tickets(TRANSACTIONS_EIGHTHS, 8 * sessions);
         }
-        Company::NONE
+        self.small_company()
     }
 
     /// Whether what is ready may wait for more: nobody misses it, the server has enough to do.
     fn may_wait(&self) -> bool {
         self.0.rules.adapts && self.lock().is_half_busy() && self.has_backlog()
+    }
+
+    fn small_company(&self) -> Company {
+        let patience = self.now().linger / LINGER_PART;
+        Company { records: ENOUGH, bytes: u64::MAX, patience }
     }
 
     /// So many of that many parts; no more records than a transaction may have.

@@ -273,6 +273,7 @@ async fn switched_off_everything_stays_at_its_ceiling() {
     pace.too_slow(WHOLE);
     work(&pace, 100, |_| 1.0).await;
     assert_eq!(pace.now(), ceiling);
+    assert_eq!(pace.transaction_company().patience, Duration::ZERO);
     assert_eq!(std::iter::from_fn(|| pace.try_permit()).collect::<Vec<_>>().len(), 4);
 }
 
@@ -288,23 +289,26 @@ fn parcel(budget: &Budget, records: usize) -> Parcel {
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_a_backlog_what_is_ready_waits_for_company_while_the_server_has_enough_to_do() {
+async fn what_is_ready_waits_for_company_and_longer_with_a_backlog() {
     let limits = BudgetLimits { records: 8000, bytes: 1 << 20, batches: 10 };
     let budget = Budget::new(limits);
     let pace = Pace::new(rules(), budget.clone());
     let is_enough =
         |company: Company, records| company.is_enough(std::iter::once(&parcel(&budget, records)));
+    let (small, linger) = (pace.transaction_company(), pace.now().linger);
+    assert_eq!((small, small.patience), (pace.query_company(), linger / 10));
+    assert!(is_enough(small, 5000) && !is_enough(small, 4999));
     pace.set_waiting(limits.records);
-    assert!(is_enough(pace.transaction_company(), 1), "nobody has anything to do");
+    assert_eq!(pace.transaction_company(), small, "the server has nothing to do");
     let busy = [0, 1].map(|n| pace.busy(SessionId(n)));
     let (query, transaction) = (pace.query_company(), pace.transaction_company());
     assert_eq!((query.patience, transaction.patience), (TARGET / 2, TARGET / 2));
     assert!(is_enough(query, 1000) && !is_enough(query, 999), "an eighth of the tickets");
     assert!(is_enough(transaction, 750) && !is_enough(transaction, 749), "a quarter of three");
     pace.set_waiting(limits.records - 1);
-    assert!(is_enough(pace.transaction_company(), 1), "no backlog");
+    assert_eq!(pace.transaction_company(), pace.query_company(), "no backlog");
     let held = budget.try_take(limits.records / 2, 1);
-    assert!(!is_enough(pace.transaction_company(), 1), "half of the tickets are out");
+    assert_eq!(pace.transaction_company(), transaction, "half of the tickets are out");
     saved(&pace, 500, TARGET * 2);
     assert!(is_enough(pace.transaction_company(), 250), "no transaction may have more");
     drop((busy, held));

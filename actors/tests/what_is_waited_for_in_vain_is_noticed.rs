@@ -15,7 +15,9 @@ use longshore_actors::parked::RetryPolicy;
 use longshore_actors::pipeline::{Order, Pipeline};
 use longshore_actors::ports::ContextSource;
 use longshore_actors::record::PartitionId;
-use longshore_actors::testing::{Fault, Ledger, MemoryStore, Waits, ledger_value, tally_value};
+use longshore_actors::testing::{
+    Fault, Ledger, MemoryStore, Tally, Waits, ledger_value, tally_value,
+};
 use longshore_actors::topology::{Placement, Supervision};
 
 const LATENCY: Duration = Duration::from_millis(3);
@@ -33,6 +35,19 @@ fn watched() -> Supervision {
 fn assert_nobody_was_started_again<P: Pipeline>(fixture: &Fixture<P>) {
     let restarts = fixture.house.health().restarts;
     assert!(restarts.is_empty(), "{restarts:?}");
+}
+
+/// So many sessions, whose transactions have twenty records each.
+fn of_twenty(sessions: usize) -> Rules {
+    Rules {
+        placement: Placement::Here,
+        order: Order::ByKey,
+        budget: ROOMY,
+        supervision: watched(),
+        retry: RetryPolicy::default(),
+        in_flight: InFlightLimits::default(),
+        pace: PaceRules { records: Bounds { min: 20, max: 20 }, ..brisk(sessions) },
+    }
 }
 
 #[actix::test]
@@ -89,8 +104,10 @@ async fn assert_waits_and_goes_on(fixture: &mut Fixture, least: Duration) {
 #[actix::test]
 async fn a_slow_store_is_waited_for_and_so_is_one_that_is_away() {
     tokio::time::pause();
-    let values = counting(3, 100);
-    let mut fixture = Fixture::supervised(Order::ByKey, ROOMY, LATENCY, values, watched());
+    let store = MemoryStore::new(LATENCY);
+    let context = ContextSource::Lookups(Arc::new(store.clone()));
+    let (pipeline, values) = (Arc::new(Tally::default()), counting(3, 100));
+    let mut fixture = Fixture::build(pipeline, (store, context), of_twenty(2), values);
     fixture.batch_records = 20;
     // Each transaction by itself is within the patience; those behind it wait longer.
     fixture.store.set_save_time(Arc::new(|_, _| PATIENCE - Duration::from_secs(1)));
@@ -125,19 +142,9 @@ async fn groups_that_wait_for_the_only_session_are_let_wait() {
     tokio::time::pause();
     let store = MemoryStore::new(Duration::from_secs(1));
     let context = ContextSource::OwnWrites(Arc::new(store.clone()));
-    let pace = PaceRules { records: Bounds { min: 20, max: 20 }, ..brisk(1) };
-    let rules = Rules {
-        placement: Placement::Here,
-        order: Order::ByKey,
-        budget: ROOMY,
-        supervision: watched(),
-        retry: RetryPolicy::default(),
-        in_flight: InFlightLimits::default(),
-        pace,
-    };
     let value = |index: i32| vec![ledger_value(index as u64, 1); 20];
     let values = (0..6).map(|index| (PartitionId::new("t", index), value(index))).collect();
-    let mut fixture = Fixture::build(Arc::new(Ledger), (store, context), rules, values);
+    let mut fixture = Fixture::build(Arc::new(Ledger), (store, context), of_twenty(1), values);
     let begun = tokio::time::Instant::now();
     fixture.run_until(Fixture::is_at_the_end).await;
     assert!(begun.elapsed() > LONG, "nobody has waited long");
