@@ -40,10 +40,10 @@
 //! **Backlog.** There is one as long as half of the tickets are out, or as many records wait at the
 //! brokers as there are tickets.
 //!
-//! **Company.** What is ready waits until it is enough for a query or a transaction ([`company`]): a
-//! tenth of the linger at most, for what was read together with it; with a backlog, and while half
-//! of the sessions have a transaction under way, half of the target at most. So the server is asked
-//! less often, for more.
+//! **Company.** What is ready waits until it is enough for a query or a transaction: a tenth of the
+//! linger at most, for what was read together with it; with a backlog, and while half of the
+//! sessions have a transaction under way, half of the target at most. So the server is asked less
+//! often, for more.
 //!
 //! **Spread.** With a backlog, partitions are spread over all sessions. Without one, they are
 //! spread over the fewest with which records are saved nearly as soon as with any: ages are found
