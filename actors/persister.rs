@@ -1,7 +1,8 @@
 //! PersisterActor: owns one saving session, and with it the partitions pinned to it. Takes worked
 //! chunks, rejoins them to batches, and saves all batches whose turn has come in one transaction,
-//! if they are worth one or have waited for company; retries an outage here, tells each partition what became of its batch. A partition that goes on
-//! with another session has its next batch there as soon as its last one is saved here.
+//! if they are worth one or have waited for company; retries an outage here, tells each partition
+//! what became of its batch. A partition that goes on with another session has its next batch there
+//! as soon as its last one is saved here.
 
 mod saving;
 
