@@ -9,10 +9,13 @@ mod latencies;
 mod open_loop;
 mod schedule;
 mod seen;
+mod stock;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
+
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use self::latencies::Latencies;
 use self::open_loop::{Fed, OpenLoop, Places, Stop};
@@ -121,11 +124,16 @@ async fn at_rate(
     schedule: Schedule,
     mut done: impl FnMut(u64),
 ) -> Result<FedAt, BenchError> {
+    let preparing = spawn_blocking(move || {
+        feed.prepare(&schedule);
+        feed
+    });
+    let mut feed = end_of(preparing).await?;
     let before = running.look().await?;
     let places = Arc::new(Places::new(i32::try_from(before.len()).unwrap_or(0)));
     let (stop, begun) = (StopOnDrop(Stop::default()), Instant::now());
     let (noted, stopped) = (places.clone(), stop.0.clone());
-    let feeding = tokio::task::spawn_blocking(move || {
+    let feeding = spawn_blocking(move || {
         let fed = feed.run(&schedule, begun, &noted, &stopped);
         fed.map(|fed| (fed, feed))
     });
@@ -141,8 +149,7 @@ async fn at_rate(
             break;
         }
     }
-    let fed = feeding.await.map_err(|error| BenchError::System(std::io::Error::other(error)))?;
-    let (Fed { late_max }, feed) = fed?;
+    let (Fed { late_max }, feed) = end_of(feeding).await??;
     if seen.records < schedule.records {
         let what = format!("has committed {} of {} records", seen.records, schedule.records);
         return Err(running.child.failed(what));
@@ -157,8 +164,11 @@ async fn from_append(
     commits: Vec<Commit>,
 ) -> Result<Option<Percentiles>, BenchError> {
     let Some(target) = stamped else { return Ok(None) };
-    let reading = tokio::task::spawn_blocking(move || appended::measure(&target, &commits));
-    let latencies =
-        reading.await.map_err(|error| BenchError::System(std::io::Error::other(error)))??;
-    Ok(Some(latencies.percentiles()))
+    let reading = spawn_blocking(move || appended::measure(&target, &commits));
+    Ok(Some(end_of(reading).await??.percentiles()))
+}
+
+/// What a task ends with that blocks its thread.
+async fn end_of<T>(task: JoinHandle<T>) -> Result<T, BenchError> {
+    task.await.map_err(|error| BenchError::System(std::io::Error::other(error)))
 }

@@ -11,10 +11,11 @@ use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 
 use super::schedule::Schedule;
+use super::stock::Stock;
 use crate::bench::error::BenchError;
 use crate::bench::fill::Target;
 use crate::bench::modes::BoxedFeed;
-use crate::feed::{self, Feed, FeedRecord};
+use crate::feed::{self, FeedRecord};
 
 /// How long the producer waits for company of a record: it counts as latency. Requests of a few
 /// records each would take half a core for the broker, from the service that is measured.
@@ -42,7 +43,7 @@ pub(super) struct Places(Vec<Mutex<Vec<u64>>>);
 pub(super) struct OpenLoop {
     producer: BaseProducer<Failures>,
     topic: String,
-    feed: BoxedFeed,
+    stock: Stock<BoxedFeed>,
     record: FeedRecord,
 }
 
@@ -104,7 +105,12 @@ impl OpenLoop {
         let producer = config.create_with_context(Failures::default());
         let producer = producer.map_err(BenchError::kafka("preparing to send"))?;
         let (topic, record) = (target.topic.clone(), FeedRecord::default());
-        Ok(Self { producer, topic, feed, record })
+        Ok(Self { producer, topic, stock: Stock::new(feed), record })
+    }
+
+    /// Makes the schedule's records. Blocks its thread.
+    pub(super) fn prepare(&mut self, schedule: &Schedule) {
+        self.stock.make(schedule.records);
     }
 
     /// Sends the schedule's records, of which the first one is due at `begun`. Blocks its thread.
@@ -123,7 +129,7 @@ impl OpenLoop {
             }
             let due = schedule.due_by(elapsed);
             while sent < due {
-                self.feed.fill(&mut self.record);
+                self.stock.take(&mut self.record);
                 places.push(self.record.partition, sent);
                 self.send()?;
                 sent += 1;
