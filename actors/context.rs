@@ -17,7 +17,7 @@ use crate::batch::{DecodedBatch, GivenUp, LoadedBatch};
 use crate::error::{Fate, StoreError};
 use crate::faults;
 use crate::health::{Pulse, Signs};
-use crate::pace::{Company, Pace};
+use crate::pace::{Company, Pace, Wait};
 use crate::pipeline::{Keys, KeysOf, Pipeline};
 use crate::ports::Lookups;
 use crate::stage::Stage;
@@ -47,7 +47,7 @@ pub struct ContextLoader<P: Pipeline> {
     /// When each query that is under way began.
     queries: VecDeque<Instant>,
     /// Ends when what is ready has waited for company for long enough.
-    waits: Option<SpawnHandle>,
+    wait: Wait,
     pace: Pace,
     post: Post,
 }
@@ -61,7 +61,8 @@ impl<P: Pipeline> ContextLoader<P> {
         post: Post,
     ) -> Self {
         let (ready, looked_up, queries) = (VecDeque::new(), HashSet::new(), VecDeque::new());
-        Self { name, lookups, workers, ready, looked_up, queries, waits: None, pace, post }
+        let wait = Wait::default();
+        Self { name, lookups, workers, ready, looked_up, queries, wait, pace, post }
     }
 
     /// Begins as many queries as there are connections and enough ready batches for. With none
@@ -73,11 +74,11 @@ impl<P: Pipeline> ContextLoader<P> {
                 break;
             }
         }
-        let is_idle = self.queries.is_empty() && self.waits.is_none();
+        let is_idle = self.queries.is_empty() && !self.wait.is_on();
         if is_idle && !self.ready.is_empty() {
-            self.waits = Some(ctx.run_later(company.patience, |this, ctx| {
+            self.wait.begin(company.patience, ctx, |this, ctx| {
                 this.ask(ctx);
-            }));
+            });
         }
     }
 
@@ -87,9 +88,7 @@ impl<P: Pipeline> ContextLoader<P> {
 
     /// Begins a query for what is ready; nothing if all of it has to wait for its turn.
     fn ask(&mut self, ctx: &mut Context<Self>) -> bool {
-        if let Some(waits) = self.waits.take() {
-            ctx.cancel_future(waits);
-        }
+        self.wait.end(ctx);
         let group = self.next_group();
         if group.is_empty() {
             return false;

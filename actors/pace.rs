@@ -72,7 +72,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-pub(crate) use self::company::Company;
+pub(crate) use self::company::{Company, Wait};
 use self::law::{Load, Size};
 use self::sessions::Crew;
 use self::spread::Spread;
@@ -160,6 +160,29 @@ struct Measured {
     excess: usize,
 }
 
+impl Shared {
+    fn now(&self, measured: &mut Measured) -> PaceNow {
+        let rules = &self.rules;
+        let (sessions, records) = (rules.sessions.max, rules.records.max);
+        if !rules.adapts {
+            return PaceNow { linger: rules.linger.max, records, sessions };
+        }
+        let sessions = measured.sessions();
+        let busy = measured.load.share(Instant::now(), sessions);
+        let pressure = busy.max(self.budget.share_out()).max(measured.cpu).clamp(0.0, 1.0);
+        let Bounds { min, max } = rules.linger;
+        let more = max.saturating_sub(min).as_secs_f64() * pressure;
+        // A ceiling of for ever is more than seconds can be counted in.
+        let more = Duration::try_from_secs_f64(more).unwrap_or(max);
+        let linger = min.saturating_add(more).min(max);
+        PaceNow { linger, records: measured.size.records(), sessions }
+    }
+
+    fn has_backlog(&self, measured: &Measured) -> bool {
+        measured.waiting >= self.budget.limits().records || self.budget.share_out() >= BACKLOG_SHARE
+    }
+}
+
 impl Measured {
     /// Sessions that may have a transaction under way, and get one.
     fn sessions(&self) -> usize {
@@ -212,27 +235,12 @@ impl Pace {
 
     /// How fast to go now. For the thread that reads too: it never waits.
     pub fn now(&self) -> PaceNow {
-        let rules = &self.0.rules;
-        let (sessions, records) = (rules.sessions.max, rules.records.max);
-        if !rules.adapts {
-            return PaceNow { linger: rules.linger.max, records, sessions };
-        }
-        let mut measured = self.lock();
-        let sessions = measured.sessions();
-        let busy = measured.load.share(Instant::now(), sessions);
-        let pressure = busy.max(self.0.budget.share_out()).max(measured.cpu).clamp(0.0, 1.0);
-        let Bounds { min, max } = rules.linger;
-        let more = max.saturating_sub(min).as_secs_f64() * pressure;
-        // A ceiling of for ever is more than seconds can be counted in.
-        let more = Duration::try_from_secs_f64(more).unwrap_or(max);
-        let linger = min.saturating_add(more).min(max);
-        PaceNow { linger, records: measured.size.records(), sessions }
+        self.0.now(&mut self.lock())
     }
 
     /// Whether there is more to do than comes in.
     pub fn has_backlog(&self) -> bool {
-        self.lock().waiting >= self.0.budget.limits().records
-            || self.0.budget.share_out() >= BACKLOG_SHARE
+        self.0.has_backlog(&self.lock())
     }
 
     /// So many records are known to wait at the brokers.

@@ -20,7 +20,7 @@ use crate::error::SaveError;
 use crate::faults;
 use crate::group::{self, WorkedGroup};
 use crate::health::Signs;
-use crate::pace::{Pace, Permit};
+use crate::pace::{Pace, Permit, Wait};
 use crate::parcel::Parcel;
 use crate::ports::{BatchReport, CommitBoard, SessionId, Store};
 use crate::relay::Bell;
@@ -105,7 +105,7 @@ pub struct PersisterActor {
     /// Whether it waits for its turn to begin a transaction.
     in_line: bool,
     /// Ends when what is ready has waited for company for long enough.
-    waits: Option<SpawnHandle>,
+    wait: Wait,
     /// Since when the session has a transaction under way.
     saving_since: Option<Instant>,
     post: Post,
@@ -129,7 +129,7 @@ impl PersisterActor {
             gathered: BTreeMap::new(),
             last: 0,
             in_line: false,
-            waits: None,
+            wait: Wait::default(),
             saving_since: None,
             post,
         }
@@ -150,16 +150,17 @@ impl PersisterActor {
         place.chunks.push(chunk);
     }
 
-    /// Begins a transaction if enough is ready for one; with less, in a moment.
+    /// Begins a transaction if enough is ready for one, unless one is under way; with less, in a
+    /// moment.
     fn save(&mut self, ctx: &mut Context<Self>) {
-        if self.gathered.is_empty() {
+        if self.gathered.is_empty() || self.saving_since.is_some() || self.in_line {
             return;
         }
         let company = self.pace.transaction_company();
         if company.is_enough(self.complete()) {
             self.line_up(ctx);
-        } else if self.waits.is_none() {
-            self.waits = Some(ctx.run_later(company.patience, |this, ctx| this.line_up(ctx)));
+        } else if !self.wait.is_on() {
+            self.wait.begin(company.patience, ctx, Self::line_up);
         }
     }
 
@@ -168,15 +169,10 @@ impl PersisterActor {
         gathered.filter(|worked| worked.is_complete()).map(|worked| &*worked.batch.parcel)
     }
 
-    /// Begins a transaction with everything whose turn has come, unless one is under way; if as
-    /// many sessions as may have one under way, as soon as it is our turn.
+    /// Begins a transaction with everything whose turn has come; if as many sessions as may have
+    /// one under way, as soon as it is our turn.
     fn line_up(&mut self, ctx: &mut Context<Self>) {
-        if let Some(waits) = self.waits.take() {
-            ctx.cancel_future(waits);
-        }
-        if self.saving_since.is_some() || self.in_line {
-            return;
-        }
+        self.wait.end(ctx);
         if let Some(permit) = self.pace.try_permit() {
             return self.begin(permit, ctx);
         }

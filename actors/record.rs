@@ -56,6 +56,13 @@ impl fmt::Display for Offset {
 #[derive(Default, Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NextOffset(pub i64);
 
+impl NextOffset {
+    /// The offsets from here to before `end`; none if that was passed.
+    pub fn distance_to(self, end: Self) -> u64 {
+        u64::try_from(end.0 - self.0).unwrap_or(0)
+    }
+}
+
 impl fmt::Display for NextOffset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

@@ -7,7 +7,9 @@
 
 use std::time::Duration;
 
-use super::Pace;
+use actix::prelude::*;
+
+use super::{Pace, PaceNow, Shared};
 use crate::parcel::Parcel;
 
 /// Ready records that are enough without a backlog. Fewer wait for those that were read together
@@ -55,7 +57,7 @@ impl Company {
 impl Pace {
     /// What is enough for a query.
     pub(crate) fn query_company(&self) -> Company {
-        if self.may_wait() { self.part_of_tickets(1, QUERY_PART) } else { self.small_company() }
+        self.company(1, QUERY_PART)
     }
 
     /// What is enough for a transaction.
@@ -63,28 +65,50 @@ impl Pace {
         if !self.0.rules.adapts {
             return Company::NONE;
         }
-        if self.may_wait() {
-            let sessions = self.0.rules.sessions.max as u64;
-            return self.part_of_tickets(TRANSACTIONS_EIGHTHS, 8 * sessions);
+        self.company(TRANSACTIONS_EIGHTHS, 8 * self.0.rules.sessions.max as u64)
+    }
+
+    /// If what is ready may wait for more, since nobody misses it and the server has enough to do:
+    /// so many parts of that many of the tickets, and no more records than a transaction may have.
+    fn company(&self, parts: u64, of: u64) -> Company {
+        let Shared { rules, budget, .. } = &*self.0;
+        let mut measured = self.lock();
+        let PaceNow { linger, records: most, .. } = self.0.now(&mut measured);
+        let is_half_busy = rules.adapts && measured.is_half_busy();
+        if !is_half_busy || !self.0.has_backlog(&measured) {
+            let patience = linger / LINGER_PART;
+            return Company { records: ENOUGH, bytes: u64::MAX, patience };
         }
-        self.small_company()
-    }
-
-    /// Whether what is ready may wait for more: nobody misses it, the server has enough to do.
-    fn may_wait(&self) -> bool {
-        self.0.rules.adapts && self.lock().is_half_busy() && self.has_backlog()
-    }
-
-    fn small_company(&self) -> Company {
-        let patience = self.now().linger / LINGER_PART;
-        Company { records: ENOUGH, bytes: u64::MAX, patience }
-    }
-
-    /// So many of that many parts; no more records than a transaction may have.
-    fn part_of_tickets(&self, parts: u64, of: u64) -> Company {
-        let (limits, most) = (self.0.budget.limits(), self.now().records as u64);
-        let records = (limits.records * parts / of).min(most);
-        let patience = self.0.rules.target / TARGET_PART;
+        let (limits, patience) = (budget.limits(), rules.target / TARGET_PART);
+        let records = (limits.records * parts / of).min(most as u64);
         Company { records, bytes: limits.bytes * parts / of, patience }
+    }
+}
+
+/// An actor's wait for company: one at a time.
+#[derive(Default)]
+pub(crate) struct Wait(Option<SpawnHandle>);
+
+impl Wait {
+    /// Whether it is under way.
+    pub(crate) fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Begins; after `patience`, `over` is to end it and go ahead with what there is.
+    pub(crate) fn begin<A: Actor<Context = Context<A>>>(
+        &mut self,
+        patience: Duration,
+        ctx: &mut Context<A>,
+        over: fn(&mut A, &mut Context<A>),
+    ) {
+        self.0 = Some(ctx.run_later(patience, over));
+    }
+
+    /// Ends, over or not.
+    pub(crate) fn end<A: Actor<Context = Context<A>>>(&mut self, ctx: &mut Context<A>) {
+        if let Some(timer) = self.0.take() {
+            ctx.cancel_future(timer);
+        }
     }
 }

@@ -128,7 +128,7 @@ impl<'c> PartitionReader<'c> {
     /// How many records are known to wait for being read, about; none while it is not read.
     pub(super) fn lag(&self) -> u64 {
         let end = self.end.filter(|_| self.state == ReaderState::Reading);
-        end.map_or(0, |end| u64::try_from(end.0 - self.position.0).unwrap_or(0))
+        end.map_or(0, |end| self.position.distance_to(end))
     }
 
     pub(super) fn records_read(&self) -> u64 {

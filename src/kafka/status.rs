@@ -75,8 +75,7 @@ pub enum PartitionState {
 impl PartitionStatus {
     /// Records between the position and the end, once both are known.
     pub fn lag(&self) -> Option<u64> {
-        let (end, position) = (self.end?, self.position?);
-        Some(u64::try_from(end.0 - position.0).unwrap_or(0))
+        Some(self.position?.distance_to(self.end?))
     }
 }
 

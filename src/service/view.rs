@@ -212,7 +212,7 @@ impl PipelineSnapshot {
     /// Offsets between the stored one and the end of a partition that is ours, once it is acquired.
     pub fn lag(&self, partition: &PartitionId) -> Option<u64> {
         let (end, stored) = (self.end(partition)?, self.stored.get(partition)?);
-        Some(u64::try_from(end.0 - stored.0).unwrap_or(0))
+        Some(stored.distance_to(end))
     }
 }
 
