@@ -2,10 +2,10 @@
 //!
 //! # The rule
 //! Each pipeline has an equal share of `memory`. A quarter of the share is for fetch queues, less
-//! of a large one: librdkafka keeps about 350 bytes beside each message that waits, and counts none
-//! of them. With records of some 200 bytes, queues take two and a half times what they are given. A
-//! process may have 60 MiB beyond `memory`; 30 are there before the first record, the rest is for
-//! this.
+//! where all of `memory` is more than 44 MiB: librdkafka keeps about 350 bytes beside each message
+//! that waits, and counts none of them. With records of some 200 bytes, queues take two and a half
+//! times what they are given. A process may have 60 MiB beyond `memory`; 30 are there before the
+//! first record, the rest is for this, and for what the C library keeps of what was given back.
 //!
 //! A quarter bounds the bytes of keys, values and headers in the house, the tickets' bytes. The
 //! other half is for what is made of the records (events, keys, rows), counted as 512 bytes a
@@ -22,8 +22,9 @@ const BYTES_PER_RECORD: u64 = 512;
 const BATCHES: u32 = 1024;
 
 /// All fetch queues together have a 24th of this and of `memory`, so that what librdkafka adds fits
-/// into the process. With 64 MiB that is a quarter. Measured with 64, 256 and 512 MiB.
-const FETCH_QUEUES_FREE: u64 = 5 * 64 * 1024 * 1024;
+/// into the process. With 64 MiB that is 12 MiB; with 16 the process took 10 MiB more at its peak,
+/// and records were as fast. Measured with 64, 256 and 512 MiB.
+const FETCH_QUEUES_FREE: u64 = 7 * 32 * 1024 * 1024;
 
 /// The smallest batch that is worth a transaction: below, `memory` is too small to run with.
 const BATCH_RECORDS_MIN: u64 = 100;
@@ -89,11 +90,11 @@ mod tests {
     }
 
     #[test]
-    fn the_parts_of_a_share_add_up_to_it() {
+    fn the_parts_of_a_share_add_up_to_no_more_than_it() {
         let share = Share::new(64 << 20, 2);
         let tickets = share.tickets();
         let parts = tickets.bytes + tickets.records * BYTES_PER_RECORD + share.fetch_queue_bytes();
-        assert_eq!(parts, 32 << 20);
+        assert_eq!(parts, 30 << 20);
         assert_eq!((tickets.bytes, tickets.records), (8 << 20, 32_768));
     }
 
@@ -104,7 +105,7 @@ mod tests {
             let tickets = share.tickets();
             let made = tickets.bytes + tickets.records * BYTES_PER_RECORD;
             let all = (made + share.fetch_queue_bytes() * 5 / 2) * pipelines as u64;
-            assert!(all <= (memory + 28) << 20, "{memory} MiB, {pipelines}: {} MiB", all >> 20);
+            assert!(all <= (memory + 20) << 20, "{memory} MiB, {pipelines}: {} MiB", all >> 20);
         }
     }
 }

@@ -155,7 +155,7 @@ impl Config {
     }
 
     /// The bytes that a pipeline's fetch queues may hold, all partitions together: a quarter of
-    /// its share of `memory`.
+    /// its share of `memory`, or less.
     pub fn fetch_queue_bytes(&self) -> u64 {
         self.share().fetch_queue_bytes()
     }

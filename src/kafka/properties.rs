@@ -224,7 +224,7 @@ fn set_all(config: &mut ClientConfig, user: &BTreeMap<String, String>) {
     }
 }
 
-/// Three parts of a partition's share: two wait in its queue, one is a fetch on top of a full
+/// Twelve parts of a partition's share: seven wait in its queue, five are a fetch on top of a full
 /// queue. With an eighth of the queue for a fetch, a broker takes a third more CPU for a record at
 /// 12 partitions, nearly half as much again at 64, and we need some MiB more.
 ///
@@ -235,7 +235,7 @@ fn set_all(config: &mut ClientConfig, user: &BTreeMap<String, String>) {
 fn fetch_limits(settings: &Settings<'_>) -> [(&'static str, u64); 7] {
     const KIB: u64 = 1024;
     let share = settings.fetch_budget_bytes / u64::from(settings.partitions.max(1));
-    let fetch = (share / 3).clamp(16 * KIB, 1024 * KIB);
+    let fetch = (share * 5 / 12).clamp(16 * KIB, 1024 * KIB);
     let queue = share.saturating_sub(fetch).clamp(64 * KIB, 64 * KIB * KIB);
     let answer = (settings.fetch_budget_bytes / 4).clamp(1024 * KIB, 16 * KIB * KIB);
     let wait = settings.linger.min(LINGER_FOLLOWED).as_millis() as u64 * 2 / 5;
