@@ -102,6 +102,11 @@ pub struct Ticket {
 }
 
 impl Ticket {
+    /// The records that it is for.
+    pub fn records(&self) -> usize {
+        usize::try_from(self.records).unwrap_or(0)
+    }
+
     /// Replaces what was reserved by what was read. More than the reserve (a huge record) is an
     /// overdraft: it is granted, and no further ticket is until it is repaid.
     pub fn correct(&mut self, records: u64, bytes: u64) {

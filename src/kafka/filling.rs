@@ -5,6 +5,8 @@ use std::time::Instant;
 use longshore_actors::arena::RecordArena;
 use longshore_actors::ticket::Ticket;
 
+use super::ffi::PolledRecord;
+
 /// What is read of a partition and not handed in.
 pub(super) struct Filling {
     pub(super) arena: RecordArena,
@@ -23,4 +25,10 @@ impl Filling {
     pub(super) fn correct(&mut self) {
         self.ticket.correct(self.arena.len() as u64, self.arena.allocated_bytes() as u64);
     }
+}
+
+/// Copies a record into its batch: nothing of librdkafka's memory goes further.
+pub(super) fn copy(record: &PolledRecord<'_>, arena: &mut RecordArena) {
+    arena.push(record.parts);
+    record.headers(|name, value| arena.push_header(name, value));
 }

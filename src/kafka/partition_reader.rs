@@ -16,10 +16,10 @@ use longshore_actors::record::{NextOffset, PartitionId};
 use longshore_actors::stages;
 use longshore_actors::ticket::{Budget, Ticket};
 
-use super::ffi::{PartitionHandle, Polled, PolledRecord, ReadBuffer};
-use super::filling::Filling;
+use super::ffi::{PartitionHandle, Polled, ReadBuffer};
+use super::filling::{Filling, copy};
 use super::obstacle::{Obstacle, judge};
-use super::read_rules::ReadRules;
+use super::read_rules::{ReadRules, Visit};
 use super::status::PartitionState;
 
 /// What a record is taken for before the first one was seen: few are read at first.
@@ -66,15 +66,6 @@ pub(super) enum ReaderState {
     Waiting(String),
     /// Nothing is read, until somebody sees to it.
     Stopped(String),
-}
-
-/// What one visit to a partition came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Visit {
-    /// More is waiting: come back at once.
-    pub(super) more: bool,
-    /// A batch waits for its linger, or records wait for a ticket: come back soon.
-    pub(super) pending: bool,
 }
 
 impl<'c> PartitionReader<'c> {
@@ -242,14 +233,22 @@ impl<'c> PartitionReader<'c> {
         Ok(visit)
     }
 
-    /// A ticket for what may come into the batch on top of what it holds.
+    /// A ticket for what waits and has room in the batch; more would be missed by other partitions.
     fn reserve(&self, rules: &ReadRules, budget: &Budget) -> Option<Ticket> {
-        let (records, bytes) = self.filling.as_ref().map_or((0, 0), Filling::size);
-        let more_bytes = rules.limits.bytes.saturating_sub(bytes);
-        budget.try_take(rules.limits.records.saturating_sub(records) as u64, more_bytes as u64)
+        let held = self.filling.as_ref().map_or((0, 0), Filling::size);
+        let (records, bytes) = self.expected(rules, held);
+        budget.try_take(records as u64, bytes as u64)
     }
 
-    /// Reads until the batch is full or nothing is left. Whether it was filled.
+    /// What waits and has room beside so many records and bytes, if records are as large as before.
+    fn expected(&self, rules: &ReadRules, (records, bytes): (usize, usize)) -> (usize, usize) {
+        let records = rules.limits.records.saturating_sub(records).min(self.waiting());
+        let room = rules.limits.bytes.saturating_sub(bytes);
+        (records, records.saturating_mul(self.record_bytes).min(room))
+    }
+
+    /// Reads until the batch is full, or nothing is left, or the tickets are used. Whether it ended
+    /// before nothing was left.
     fn fill(
         &mut self,
         rules: &ReadRules,
@@ -257,16 +256,19 @@ impl<'c> PartitionReader<'c> {
         buffer: &mut ReadBuffer,
         now: Instant,
     ) -> Result<bool, Obstacle> {
+        // More may have come in since the ticket was taken.
+        let (mut rules, held) = (*rules, self.filling.as_ref().map_or(0, |open| open.size().0));
+        rules.limits.records = held + reserve.records();
         // An open batch has a ticket for what it holds: the reserve is for what comes on top, and
         // goes home when that is written on the batch's own.
         let (mut filling, _reserve) = match self.filling.take() {
             Some(open) => (open, Some(reserve)),
             None => {
-                let arena = self.new_arena(rules);
+                let arena = self.new_arena(&rules);
                 (Filling { arena, ticket: reserve, since: now }, None)
             }
         };
-        let outcome = self.read_into(&mut filling.arena, rules, buffer);
+        let outcome = self.read_into(&mut filling.arena, &rules, buffer);
         if filling.arena.is_empty() {
             if self.position > self.handed_to {
                 self.passed_at.get_or_insert(now);
@@ -280,8 +282,7 @@ impl<'c> PartitionReader<'c> {
     }
 
     fn new_arena(&self, rules: &ReadRules) -> RecordArena {
-        let records = self.waiting().min(rules.limits.records);
-        let bytes = records.saturating_mul(self.record_bytes).min(rules.limits.bytes);
+        let (records, bytes) = self.expected(rules, (0, 0));
         // Before the size of a record is known, a small guess that grows.
         let bytes = if self.records_read == 0 { bytes.min(FIRST_ARENA_BYTES) } else { bytes };
         RecordArena::with_capacity(records, bytes, rules.format).of(self.door.fence().partition())
@@ -302,12 +303,8 @@ impl<'c> PartitionReader<'c> {
             // No more than fits, as far as the records so far tell: the rest is an overdraft.
             let wanted = (bytes_left / self.record_bytes).clamp(1, ReadBuffer::MESSAGES_MAX);
             let wanted = wanted.min(records_left);
-            let (records, bytes) = (arena.len(), arena.num_bytes());
             if self.read_once(arena, buffer, wanted)? < wanted {
                 return Ok(false);
-            }
-            if let Some(size) = (arena.num_bytes() - bytes).checked_div(arena.len() - records) {
-                self.record_bytes = size.max(1);
             }
         }
     }
@@ -322,7 +319,8 @@ impl<'c> PartitionReader<'c> {
         let mut obstacle = None;
         let (position, dropped, misplaced) =
             (&mut self.position, &mut self.left_out, &mut self.misplaced);
-        let (before, partition) = (arena.len(), self.door.fence().partition());
+        let (before, bytes) = (arena.len(), arena.num_bytes());
+        let partition = self.door.fence().partition();
         let taken = self.handle.read(buffer, wanted, |polled| match polled {
             // Behind something that cannot be read nothing is: it will be read again.
             _ if obstacle.is_some() => {}
@@ -342,6 +340,9 @@ impl<'c> PartitionReader<'c> {
         });
         let copied = arena.len() - before;
         self.records_read += copied as u64;
+        if let Some(size) = (arena.num_bytes() - bytes).checked_div(copied) {
+            self.record_bytes = size.max(1);
+        }
         obstacle.map_or(Ok(taken), Err)
     }
 
@@ -391,9 +392,4 @@ impl<'c> PartitionReader<'c> {
             self.state = ReaderState::Assigned;
         }
     }
-}
-
-fn copy(record: &PolledRecord<'_>, arena: &mut RecordArena) {
-    arena.push(record.parts);
-    record.headers(|name, value| arena.push_header(name, value));
 }

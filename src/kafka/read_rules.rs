@@ -16,6 +16,15 @@ pub(super) struct ReadRules {
     pub(super) together: bool,
 }
 
+/// What one visit to a partition came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Visit {
+    /// More is waiting: come back at once.
+    pub(super) more: bool,
+    /// A batch waits for its linger, or records wait for a ticket: come back soon.
+    pub(super) pending: bool,
+}
+
 impl ReadRules {
     /// The same with batches no larger and no later than the house wants them just now.
     pub(super) fn at(mut self, pace: PaceNow) -> Self {
