@@ -35,6 +35,25 @@ fn a_house_that_saves_nothing_is_given_no_more_than_its_budget() {
 }
 
 #[test]
+fn a_partition_takes_no_tickets_for_records_that_are_not_there() {
+    let bench = Bench::mock(3);
+    let large = |count| vec!["x".repeat(1 << 10); count];
+    let budget = BudgetLimits { records: 1500, bytes: 1 << 20, batches: 100 };
+    let mut params = bench.params();
+    params.batch.bytes = 600 << 10;
+    (0..3).for_each(|partition| bench.produce(partition, large(1)));
+    let member = bench.join_with(budget, &params);
+    // From here on it is known how large records are.
+    bench.await_records(3);
+    member.front.hold();
+    (0..3).for_each(|partition| bench.produce(partition, large(250)));
+    // With two of them in the house, there are not enough left for all that a batch may hold.
+    eventually("all that waits", || member.front.budget().records_out() == 750);
+    member.front.release();
+    bench.await_records(753);
+}
+
+#[test]
 fn a_partition_has_no_more_than_its_batches_ahead() {
     let bench = Bench::mock(1);
     bench.produce(0, numbered(0..10_000));
