@@ -3,6 +3,7 @@
 use std::io;
 
 use thiserror::Error;
+use tokio::task::JoinError;
 
 use crate::causes::with_causes;
 use crate::embedded::EmbeddedError;
@@ -65,6 +66,13 @@ pub(crate) enum BenchError {
     /// A signal came.
     #[error("ended by {0}; its database and its topics are removed")]
     Interrupted(&'static str),
+}
+
+impl From<JoinError> for BenchError {
+    /// A task of ours panicked.
+    fn from(error: JoinError) -> Self {
+        Self::System(io::Error::other(error))
+    }
 }
 
 impl BenchError {

@@ -96,8 +96,7 @@ impl Filling {
 
     /// Waits for its end.
     pub(super) async fn end(mut self) -> Result<Delivered, BenchError> {
-        let ended = (&mut self.thread).await;
-        Ok(ended.map_err(|error| BenchError::System(std::io::Error::other(error)))??)
+        Ok((&mut self.thread).await??)
     }
 }
 

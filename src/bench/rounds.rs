@@ -121,8 +121,7 @@ async fn sleep(stage: &Stage<'_>, round: u32) -> Result<Run, BenchError> {
     let (own, records) = (own_cpu_seconds(), stage.case.records);
     let workers = config.workers;
     let slept = move || sleep_loop(records, WAIT, in_flight, workers);
-    let slept = tokio::task::spawn_blocking(slept).await;
-    let elapsed = slept.map_err(|error| BenchError::System(std::io::Error::other(error)))??;
+    let elapsed = tokio::task::spawn_blocking(slept).await??;
     let own = own_cpu_seconds().zip(own).map(|(now, before)| now - before);
     Ok(bare_run(Who::Sleep, round, records, elapsed, &Cpu { own, ..Cpu::default() }))
 }

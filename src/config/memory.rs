@@ -23,7 +23,7 @@ const BATCHES: u32 = 1024;
 
 /// All fetch queues together have a 24th of this and of `memory`, so that what librdkafka adds fits
 /// into the process. With 64 MiB that is 12 MiB; with 16 the process took 10 MiB more at its peak,
-/// and records were as fast. Measured with 64, 256 and 512 MiB.
+/// for as much CPU. Measured with 64, 256 and 512 MiB.
 const FETCH_QUEUES_FREE: u64 = 7 * 32 * 1024 * 1024;
 
 /// The smallest batch that is worth a transaction: below, `memory` is too small to run with.

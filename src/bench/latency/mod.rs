@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::spawn_blocking;
 
 use self::latencies::Latencies;
 use self::open_loop::{Fed, OpenLoop, Places, Stop};
@@ -128,7 +128,7 @@ async fn at_rate(
         feed.prepare(&schedule);
         feed
     });
-    let mut feed = end_of(preparing).await?;
+    let mut feed = preparing.await?;
     let before = running.look().await?;
     let places = Arc::new(Places::new(i32::try_from(before.len()).unwrap_or(0)));
     let (stop, begun) = (StopOnDrop(Stop::default()), Instant::now());
@@ -149,7 +149,7 @@ async fn at_rate(
             break;
         }
     }
-    let (Fed { late_max }, feed) = end_of(feeding).await??;
+    let (Fed { late_max }, feed) = feeding.await??;
     if seen.records < schedule.records {
         let what = format!("has committed {} of {} records", seen.records, schedule.records);
         return Err(running.child.failed(what));
@@ -165,10 +165,5 @@ async fn from_append(
 ) -> Result<Option<Percentiles>, BenchError> {
     let Some(target) = stamped else { return Ok(None) };
     let reading = spawn_blocking(move || appended::measure(&target, &commits));
-    Ok(Some(end_of(reading).await??.percentiles()))
-}
-
-/// What a task ends with that blocks its thread.
-async fn end_of<T>(task: JoinHandle<T>) -> Result<T, BenchError> {
-    task.await.map_err(|error| BenchError::System(std::io::Error::other(error)))
+    Ok(Some(reading.await??.percentiles()))
 }

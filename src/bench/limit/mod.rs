@@ -107,8 +107,7 @@ impl Writing {
         let begun = Instant::now();
         let (mut transactions, mut sessions) = (Vec::new(), Vec::new());
         for task in tasks {
-            let panicked = |error| BenchError::System(std::io::Error::other(error));
-            let written = task.await.map_err(panicked)?;
+            let written = task.await?;
             let doing = "writing the bare rows";
             let (took, session) = written.map_err(BenchError::database(doing))?;
             transactions.extend(took);
